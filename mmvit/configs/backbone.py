@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.reading import LAST
-from mmvit_backbones.zoo.settings import Normalization
+from mmvit_backbones.zoo.variants import Normalization
 
 from .files import config_of
 

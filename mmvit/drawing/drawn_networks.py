@@ -13,8 +13,8 @@ from mmvit_backbones.utils.openmmlab_models import log_from
 from mmvit_backbones.zoo.building import get_backbone
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.loading import load_checkpoint
-from mmvit_backbones.zoo.settings import Normalization, setting
-from mmvit_backbones.zoo.variants import Variant, find_variant
+from mmvit_backbones.zoo.settings import setting
+from mmvit_backbones.zoo.variants import Normalization, Variant, find_variant
 
 from ..configs.backbone import run_of, setting_of
 from ..configs.files import type_name

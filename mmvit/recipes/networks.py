@@ -15,9 +15,9 @@ from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import CheckpointError, UsageError, first_line
 from mmvit_backbones.ops import plain_pytorch
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
-from mmvit_backbones.zoo.hubs import pretrained_settings
-from mmvit_backbones.zoo.settings import Normalization, setting
-from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, Variant
+from mmvit_backbones.zoo.hubs import images_of, images_of_config
+from mmvit_backbones.zoo.settings import setting
+from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, Normalization, Variant
 
 from ..configs.backbone import loads_weights, run_of, setting_of
 from ..configs.files import read_config, type_name
@@ -259,7 +259,7 @@ def _timm(backbone: dict, pretrained: bool | str, images: Normalization | None =
         backbone['pretrained'] = False
         backbone.pop('init_cfg', None)
     elif backbone.get('pretrained') and not backbone.get('pretrained_cfg_overlay'):
-        pretrained_settings(f'timm://{name}')  # refuses a name without weights
+        images_of(f'timm://{name}')  # refuses a name without weights
     is_pretrained = bool(backbone.get('pretrained')) or loads_weights(backbone.get('init_cfg'))
     found = Network(name, backbone, is_pretrained, IMAGENET_MEAN, IMAGENET_STD,
                     imports=(timm_backbone.__name__, ))
@@ -267,8 +267,7 @@ def _timm(backbone: dict, pretrained: bool | str, images: Normalization | None =
     if not is_pretrained:
         return replace(found, image_size=image_size)
     if images is None or isinstance(pretrained, str):
-        mean, std = ([round(255 * value, 3) for value in cfg[key]] for key in ('mean', 'std'))
-        images = _of_run(pretrained if isinstance(pretrained, str) else None) or Normalization(mean, std)
+        images = _of_run(pretrained if isinstance(pretrained, str) else None) or images_of_config(cfg)
     return replace(found, image_size=image_size, **asdict(images))
 
 
@@ -282,8 +281,7 @@ def _other(name: str, backbone: dict, pretrained: bool | str, images: Normalizat
     weights = init.get('checkpoint') if isinstance(init, Mapping) else None
     own = next((each for each in VARIANTS.values() if each.family.backbone == type_name(backbone)), None)
     if images is None or isinstance(pretrained, str):
-        named = pretrained_settings(weights) if weights else None
         images = (_of_run(weights) or (setting(own, 'dense', weights).images if own else None)
-                  or (Normalization(named.mean, named.std) if named else images)
+                  or (images_of(weights) if weights else None) or images
                   or Normalization(IMAGENET_MEAN, IMAGENET_STD))
     return Network(name, backbone, loads_weights(init), *astuple(images))

@@ -173,11 +173,11 @@ class TimmBackbone(BaseModule):
 
         Parameters outside of the backbone, such as those of heads, have the last depth.
         """
-        return depth_of(param_name, prefix, self._layers)
+        return depth_of(param_name, prefix, self._depths['layers'])
 
     def get_stage_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Returns the depth of a parameter like :meth:`get_layer_depth`, but counts each stage as one layer."""
-        return depth_of(param_name, prefix, self._stages)
+        return depth_of(param_name, prefix, self._depths['stages'])
 
     def tables_tokens_and_gates(self) -> set[str]:
         """Returns the names of position tables, tokens and other parameters that timm trains without weight decay."""
@@ -186,23 +186,19 @@ class TimmBackbone(BaseModule):
                 if any(fnmatchcase(name, pattern) for pattern in patterns)}
 
     @cached_property
-    def _layers(self) -> dict[str, tuple[int, int]]:
-        return self._depths(coarse=False)
-
-    @cached_property
-    def _stages(self) -> dict[str, tuple[int, int]]:
-        return self._depths(coarse=True)
-
-    def _depths(self, coarse: bool) -> dict[str, tuple[int, int]]:
-        """Returns the depth of all parameters, and the number of depths, in layers or in stages."""
+    def _depths(self) -> dict[str, dict[str, tuple[int, int]]]:
+        """Returns the depth of all parameters, and the number of depths, in layers and in stages."""
         if not hasattr(self.model, 'group_matcher'):
             raise UsageError(f'timm:{self.name} has no group_matcher, which defines its layers; turn layer decay off '
                              'by decay_rate=1')
         names = [name for name, _ in self.model.named_parameters()]
         after = 'after_all_layers'  # belongs to no layer, as the names of heads
         named: Any = SimpleNamespace(named_parameters=lambda: [(name, name) for name in [*names, after]])
-        groups: Any = group_parameters(named, self.model.group_matcher(coarse=coarse), reverse=True)
-        return {f'model.{name}': (groups[name], groups[after] + 1) for name in names}
+        depths = {}
+        for kind in 'layers', 'stages':
+            groups: Any = group_parameters(named, self.model.group_matcher(coarse=kind == 'stages'), reverse=True)
+            depths[kind] = {f'model.{name}': (groups[name], groups[after] + 1) for name in names}
+        return depths
 
     def _out_indices(self, strides: Sequence[int], given: Sequence[int] | int | None) -> tuple[int, ...]:
         """Returns the stages whose maps are returned, without negative indices."""

@@ -17,14 +17,14 @@ from ..zoo.variants import Variant
 # ---- levels: the stages of a pyramid, or the blocks of a plain network
 
 
-def infos_of(backbone: Backbone, strides: Sequence[int], prefix: str) -> list[dict]:
+def infos_of(backbone: Backbone) -> list[dict]:
     """Returns timm's ``feature_info`` of every stage, or of every block of a plain network."""
-    names = {module: name for name, module in backbone.named_modules(prefix=prefix.removesuffix('.'))}
+    names = {module: name for name, module in backbone.named_modules(prefix='backbone')}
     if backbone.plain_blocks is not None:
-        return [dict(num_chs=backbone.channels[0], reduction=strides[0], module=names[block], index=i)
+        return [dict(num_chs=backbone.channels[0], reduction=backbone.strides[0], module=names[block], index=i)
                 for i, (block, *_) in enumerate(backbone.stage_layers(0))]
     return [dict(num_chs=backbone.channels[i], reduction=stride, module=names[backbone.stage_output(i)], index=i)
-            for i, stride in enumerate(strides)]
+            for i, stride in enumerate(backbone.strides)]
 
 
 def iter_levels(backbone: Backbone, images: Tensor) -> Iterator[tuple[Tensor, Any]]:
@@ -170,7 +170,7 @@ class TimmClassifier(nn.Module):
         init_weights(self.backbone)
         self.in_chans = in_chans
         self.image_size = image_size
-        self.feature_info = infos_of(self.backbone, self.backbone.strides, 'backbone.')  # of forward_intermediates
+        self.feature_info = infos_of(self.backbone)  # of forward_intermediates
         self.has_tokens = config.get('out_type') == 'tokens'
         self.global_pool = 'token' if self.has_tokens else 'avg'
         neck = variant.neck_config(self.backbone.channels[-1]) or {}

@@ -16,7 +16,7 @@ from .hubs import OPENMMLAB, TIMM, fetch_openmmlab, read_timm
 from .reading import find_checkpoint, read_file
 from .settings import WEB, setting
 from .state_dicts import find_state_dict, strip_prefix
-from .variants import OFFICIAL, VARIANTS, Variant
+from .variants import OFFICIAL, VARIANTS, Variant, published_by
 
 AVERAGED = 'state_dict_ema', 'model_ema'  # the averaged weights in the authors' files, which are the published ones
 UNSAFE = re.compile(r'(\S+:)?(s3|petrel)://|pavi://')  # as MMEngine's loaders, which unpickle any objects
@@ -38,7 +38,7 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
         CheckpointError: If the checkpoint cannot be found, downloaded or read, or contains types that are not allowed.
     """
     if filename.startswith(OFFICIAL):
-        return dict(state_dict=_read_official(filename.removeprefix(OFFICIAL)))
+        return dict(state_dict=_read_official(filename))
     if filename.startswith(TIMM):
         return dict(state_dict=read_timm(filename))
     if filename.startswith(WEB):
@@ -47,7 +47,10 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
             return read_file(path, map_location, mmap)
     if filename.startswith(OPENMMLAB):
         checkpoint = read_file(fetch_openmmlab(filename), map_location, mmap)
-        return dict(state_dict=_of_backbone(checkpoint, filename)) if filename.startswith('mmcls://') else checkpoint
+        if filename.startswith('mmcls://'):  # as MMEngine, the backbone of a classifier
+            weights, _ = find_state_dict(checkpoint, source=filename)
+            return dict(state_dict=strip_prefix(weights, 'backbone.'))
+        return checkpoint
     if UNSAFE.match(filename):
         raise CheckpointError(f'checkpoint {filename} cannot be loaded without running code in it; use a file or an '
                               'http(s) URL')
@@ -59,19 +62,13 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
     return read_file(find_checkpoint(filename), map_location, mmap)
 
 
-def _of_backbone(checkpoint: dict, source: str) -> dict[str, Tensor]:
-    """Returns the backbone's weights of a classifier, as MMEngine does for ``mmcls://``."""
-    return strip_prefix(find_state_dict(checkpoint, source=source)[0], 'backbone.')
-
-
 def _read_official(name: str) -> dict[str, Tensor]:
-    """Returns the authors' weights of ``NAME`` or ``NAME/TAG``, converted to this package's keys."""
-    network, _, tag = name.partition('/')
-    if network not in VARIANTS:
-        hint = near_names(network, VARIANTS) or '; see mmvit_backbones.list_models()'
-        raise CheckpointNotFoundError(f'{OFFICIAL}{name}: unknown network {network!r}{hint}; omit {OFFICIAL} to '
-                                      'load a file')
-    return read_published(VARIANTS[network], tag or True)
+    """Returns the authors' weights ``official://NAME[/TAG]``, converted to this package's keys."""
+    if published := published_by(name):
+        return read_published(*published)
+    network = name.removeprefix(OFFICIAL).partition('/')[0]
+    hint = near_names(network, VARIANTS) or '; see mmvit_backbones.list_models()'
+    raise CheckpointNotFoundError(f'{name}: unknown network {network!r}{hint}; omit {OFFICIAL} to load a file')
 
 
 def read_published(variant: Variant, tag: str | Literal[True]) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from .download import cached_file
 from .loading import LAYOUTS
 from .reading import find_checkpoint
 from .state_dicts import find_state_dict, strip_prefix
-from .variants import VARIANTS
+from .variants import OFFICIAL, published_by
 
 FILES = '.pth', '.safetensors'
 
@@ -40,30 +40,21 @@ def convert_weights(source: str, out: str | Path, prefix: str | None = None,
     """
     if Path(out).suffix not in FILES:
         raise UsageError(f'out must end with {" or ".join(FILES)}, got {out}')
-    check_outputs('out', [out], [file_of(source)])
-    weights, meta = read_converted(source, prefix)
+    published = None if Path(source).exists() else published_by(f'{OFFICIAL}{source}')
+    if published and prefix:
+        raise UsageError('prefix requires a file; use NAME/TAG to select published weights')
+    if published:
+        variant, tag = published
+        check_outputs('out', [out], [cached_file(variant.published_weights(tag))])
+        weights, meta = read_published(variant, tag), {}
+    else:
+        check_outputs('out', [out], [find_checkpoint(source)])
+        weights, meta = read_converted(source, prefix)
     return write_file(strip_prefix(weights, 'backbone.') if task == 'backbone' else weights, meta, Path(out))
 
 
-def is_published(source: str) -> bool:
-    return source.partition('/')[0] in VARIANTS and not Path(source).exists()
-
-
-def file_of(source: str) -> str | Path:
-    """Returns the file that is read, for published weights that of the cache."""
-    if not is_published(source):
-        return find_checkpoint(source)
-    name, _, tag = source.partition('/')
-    return cached_file(VARIANTS[name].published_weights(tag or True))
-
-
 def read_converted(source: str, prefix: str | None = None) -> tuple[dict[str, Tensor], dict]:
-    """Returns published weights, or those of a file, with the keys of mmpretrain, mmdet or mmseg; and its ``meta``."""
-    name, _, tag = source.partition('/')
-    if is_published(source):
-        if prefix:
-            raise UsageError('prefix requires a file; use NAME/TAG to select published weights')
-        return read_published(VARIANTS[name], tag or True), {}
+    """Returns the weights in a file with the keys of mmpretrain, mmdet or mmseg, and its ``meta``."""
     checkpoint = read_checkpoint(source)
     weights, layout = find_state_dict(checkpoint, LAYOUTS, (), source, prefix)
     if layout is not None:

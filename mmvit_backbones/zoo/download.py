@@ -112,8 +112,7 @@ def _download(target: Path, weights: Weights, urls: list[str]) -> None:
 def _by_hand(weights: Weights, target: Path) -> str:
     """Returns what to do in a browser, and where to save the file."""
     url = weights.urls[0]
-    browser = BY_BROWSER.get(host_of(url))
-    clicks = browser.clicks.format(code=weights.access_code) if browser else 'download the file'
+    clicks = BY_BROWSER.get(host_of(url), 'download the file').format(code=weights.access_code)
     member = f' with {weights.member!r} in its name' if weights.member else ''
     return f'Open {url} in a browser, {clicks}{member}, and save the file as {target}'
 
@@ -122,7 +121,7 @@ def _download_from(url: str, target: Path, weights: Weights) -> Path:
     """Downloads a file to a temporary path, and returns this path."""
     if host_of(url) in BY_BROWSER:
         code = f' (access code {weights.access_code})' if weights.access_code else ''
-        raise CheckpointError(f'{url}{code} {BY_BROWSER[host_of(url)].reason}')
+        raise CheckpointError(f'{url}{code} requires a browser')
     incoming, link = target.with_name(f'{target.name}.download'), url
     try:
         if host_of(url) == 'Google Drive' and '/folders/' in url:

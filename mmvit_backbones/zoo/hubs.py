@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,31 +17,26 @@ from ..errors import CheckpointError, CheckpointNotFoundError, UsageError, first
 from ..utils.installation import install_command
 from ..utils.messages import near_names
 from .download import locked
+from .variants import Normalization
 
 TIMM = 'timm://'
 # Names in MMEngine's tables; those of torchvision are not its default weights.
 OPENMMLAB = 'open-mmlab://', 'openmmlab://', 'mmcls://', 'modelzoo://', 'torchvision://'
 
 
-@dataclass(frozen=True)
-class PretrainedSettings:
-    """Data of weights by name: mean and standard deviation of RGB images from 0 to 255, and the license."""
-    mean: list[float]
-    std: list[float]
-    license: str
-
-
-def pretrained_settings(name: str) -> PretrainedSettings | None:
-    """Returns mean, standard deviation and license of ``timm://NAME``; None for other names.
+def images_of(name: str) -> Normalization | None:
+    """Returns how the images of ``timm://NAME`` are normalized; None for other names.
 
     Raises:
         UsageError: If the name is unknown, or timm is not installed.
     """
-    if not name.startswith(TIMM):
-        return None
-    cfg = _timm_config(name)
+    return images_of_config(timm_config(name)) if name.startswith(TIMM) else None
+
+
+def images_of_config(cfg: Mapping) -> Normalization:
+    """Returns how images are normalized according to timm's config of weights."""
     mean, std = ([round(255 * x, 3) for x in cfg[key]] for key in ('mean', 'std'))
-    return PretrainedSettings(mean, std, cfg.get('license') or 'unknown')
+    return Normalization(mean, std)
 
 
 def read_timm(name: str) -> dict[str, Tensor]:
@@ -93,8 +87,9 @@ def _fetch_to_hub(url: str) -> Path:
 
 @contextmanager
 def _downloading(name: str) -> Iterator[None]:
-    if settings := pretrained_settings(name):
-        print_log(f'{name}: mean {settings.mean}, std {settings.std}, license {settings.license}', logger='current')
+    if images := images_of(name):
+        print_log(f'{name}: mean {images.mean}, std {images.std}, license {timm_config(name)["license"] or "unknown"}',
+                  logger='current')
     try:
         yield
     except CheckpointError:
@@ -104,7 +99,8 @@ def _downloading(name: str) -> Iterator[None]:
                               'file instead of the name') from error
 
 
-def _timm_config(name: str) -> Mapping:
+def timm_config(name: str) -> Mapping:
+    """Returns timm's config of the weights ``timm://NAME``; see :func:`images_of`."""
     try:
         import timm
     except ImportError as error:

@@ -15,9 +15,9 @@ from mmengine.registry import MODELS
 
 from ..errors import UsageError
 from .download import fetch_url
-from .hubs import pretrained_settings
+from .hubs import images_of
 from .reading import find_checkpoint, read_file
-from .variants import Variant, published_by, task_of
+from .variants import Normalization, Variant, published_by, task_of
 from .weights import WEIGHTS
 
 Task = Literal['classification', 'dense']
@@ -25,15 +25,6 @@ WEB = 'http://', 'https://'
 ROOT_SCOPE = 'mmengine'  # where the backbones are registered; frameworks may have other classes of the same name
 DETECTORS = 'mask_rcnn', 'retinanet'  # in tags
 DETECTOR_HEADS = 'roi_head', 'bbox_head'  # in names of weights
-
-
-@dataclass(frozen=True)
-class Normalization:
-    """How images are normalized: mean and standard deviation of the channels, after the change from BGR to RGB."""
-
-    mean: list[float]
-    std: list[float]
-    to_rgb: bool = True
 
 
 @dataclass(frozen=True)
@@ -104,8 +95,8 @@ def setting(variant: Variant, task: Task = 'classification', weights: str | bool
     images = Normalization(family.mean, family.std)
     if origin.is_detector and family.detector_images:
         images = Normalization(**family.detector_images)
-    if isinstance(weights, str) and (others := pretrained_settings(weights)):
-        images = Normalization(others.mean, others.std)
+    if isinstance(weights, str):
+        images = images_of(weights) or images
     test = {**family.test, **variant.test, **family.tests.get(origin.tag, {})}
     return Setting(backbone, images, Resize(side, **test))
 

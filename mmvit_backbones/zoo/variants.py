@@ -5,12 +5,11 @@ its backbone, configs and golden files. ``published.csv`` has the published resu
 the checkpoints. ``tools/dev/make_metafiles.py`` generates metafiles and tables of the documentation from these files.
 """
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import yaml
 
@@ -23,6 +22,15 @@ from .weights import WEIGHTS, Weights
 OFFICIAL = 'official://'
 IMAGENET_MEAN = [123.675, 116.28, 103.53]  # RGB
 IMAGENET_STD = [58.395, 57.12, 57.375]
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """How images are normalized: mean and standard deviation of the channels, after the change from BGR to RGB."""
+
+    mean: list[float]
+    std: list[float]
+    to_rgb: bool = True
 
 
 @dataclass(frozen=True)
@@ -131,35 +139,14 @@ def task_of(tag: str) -> str:
 SHORT_SIZES = dict(tiny='t', small='s', medium='m', base='b', large='l', huge='h')
 
 
-Entry = TypeVar('Entry', Family, Variant)
-
-
 def _read_table() -> Iterator[Variant]:
     loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)  # some builds of PyYAML lack the faster loader
     families = yaml.load(Path(__file__).with_suffix('.yml').read_text(encoding='utf-8'), loader)
     for name, facts in families.items():
         rows = facts.pop('variants', {})
-        family = _entry(Family, name, {**facts, 'layout': _layout(name, facts.get('layout', ''))})
-        yield from (_entry(Variant, row, {**values, 'family': family}) for row, values in rows.items())
-
-
-def _layout(family: str, path: str) -> Layout:
-    module, _, name = path.partition('.')
-    file = f'{__package__}.converters.{module}'
-    found = getattr(import_module(file), name, None) if find_spec(file) else None
-    if not isinstance(found, Layout):
-        raise UsageError(f'zoo/variants.yml: {family}: layout must be MODULE.NAME of a layout in zoo/converters, got '
-                         f'{path!r}')
-    return found
-
-
-def _entry(cls: type[Entry], name: str, values: dict) -> Entry:
-    allowed = [each.name for each in fields(cls)]
-    required = {each.name for each in fields(cls) if MISSING is each.default is each.default_factory} - {'name'}
-    if wrong := required - values.keys() | values.keys() - set(allowed):
-        raise UsageError(f'zoo/variants.yml: {name}: missing or unknown: {", ".join(sorted(wrong))}; allowed are '
-                         f'{", ".join(allowed)}')
-    return cls(name=name, **values)
+        module, _, layout = facts.pop('layout').partition('.')
+        family = Family(name, layout=getattr(import_module(f'{__package__}.converters.{module}'), layout), **facts)
+        yield from (Variant(row, family, **values) for row, values in rows.items())
 
 
 VARIANTS = {variant.name: variant for variant in _read_table()}

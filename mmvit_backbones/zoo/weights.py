@@ -7,7 +7,6 @@ RegionViT+ classifiers and ViTAEv2's detectors.
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import urlparse
 
 HOSTS = {
@@ -16,19 +15,10 @@ HOSTS = {
     '1drv.ms': 'OneDrive',
     'pan.baidu.com': 'Baidu',
 }
-
-
-class Browser(NamedTuple):
-    """Why a host's files need a browser, and what a person has to do on its page."""
-    reason: str
-    clicks: str
-
-
-BY_BROWSER = {
+BY_BROWSER = {  # host -> what a person has to do on its page
     # Microsoft's API for shares wants a login since 2024 (github.com/rclone/rclone/issues/7898).
-    'OneDrive': Browser('requires a browser', 'click "Download"'),
-    'Baidu': Browser('requires a browser and an account',
-                     'enter the access code {code}, log in, and click "下载" (download)'),
+    'OneDrive': 'click "Download"',
+    'Baidu': 'enter the access code {code}, log in, and click "下载" (download)',
 }
 
 

@@ -2,7 +2,6 @@
 import copy
 import io
 import json
-from functools import cache
 
 import pytest
 import torch
@@ -118,32 +117,25 @@ def trained(work_dir, hook: CompileHook | dict | None, epochs: int = 1, **change
 
 def test_a_resumed_training_is_that_of_an_uninterrupted_one(tmp_path):
     hook = dict(type='CompileHook', backend='aot_eager')
-    whole = trained(tmp_path / 'whole', hook, epochs=2, optim_wrapper=dict(
-        optimizer=dict(type='SGD', lr=0.01), accumulative_counts=2)).state_dict()
     wrapper = dict(optimizer=dict(type='SGD', lr=0.01), accumulative_counts=2)
+    whole = trained(tmp_path / 'whole', hook, epochs=2, optim_wrapper=wrapper).state_dict()
     trained(tmp_path / 'parts', hook, epochs=1, optim_wrapper=wrapper)
     resumed = trained(tmp_path / 'parts', hook, epochs=2, resume=True, optim_wrapper=wrapper).state_dict()
     assert whole.keys() == resumed.keys() and all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 def test_a_network_runs_as_before_after_a_training(tmp_path):
-    before = torch._dynamo.config.cache_size_limit
-    hook = CompileHook(backend='eager')
-    model = trained(tmp_path, hook)
-    with torch.compiler.set_stance('fail_on_recompile'):
-        model.backbone.train()(images(128, 96))
-    assert all(module.compiled_prob is None for module in model.modules() if isinstance(module, DropPath))
-    assert torch._dynamo.config.cache_size_limit == before
-
-
-def test_a_test_after_a_training_compiles_nothing(tmp_path):
-    counter = CompileCounter()
+    limit, counter = torch._dynamo.config.cache_size_limit, CompileCounter()
     runner = runner_of(tmp_path, model=Classifier(), custom_hooks=[CompileHook(backend=counter)],
                        test_dataloader=loader_of(), test_cfg={}, test_evaluator=Evaluator([]))
     runner.train()
     before = counter.frame_count
     runner.test()
     assert counter.frame_count == before > 0
+    with torch.compiler.set_stance('fail_on_recompile'):
+        runner.model.backbone.train()(images(128, 96))
+    assert all(module.compiled_prob is None for module in runner.model.modules() if isinstance(module, DropPath))
+    assert torch._dynamo.config.cache_size_limit == limit
 
 
 class Fault(Hook):
@@ -276,24 +268,14 @@ param_scheduler = []
 """
 
 
-@pytest.fixture(scope='module')
-def losses_of(tmp_path_factory):
-    """Returns a function that trains in two processes with some options, and returns the losses of two steps."""
-    config = tmp_path_factory.mktemp('tiny') / 'config.py'
-    config.write_text(TINY_REVIT)
-
-    @cache
-    def losses(*options: str) -> list[float]:
-        work_dir = tmp_path_factory.mktemp('run') / 'work'
-        runs = train_together(work_dir, *options, config=config)
+def test_two_processes_take_the_same_steps(tmp_path):
+    (tmp_path / 'config.py').write_text(TINY_REVIT)
+    losses = []
+    for options in ['--compile'], []:
+        work_dir = tmp_path / f'work{len(losses)}'
+        runs = train_together(work_dir, *options, config=tmp_path / 'config.py')
         end(runs)
         assert ('CompileHook' in runs[0].text) is bool(options) and 'nothing is compiled' not in runs[0].text
         lines = next(work_dir.glob('*/vis_data/scalars.json')).read_text().splitlines()
-        return [line['loss'] for line in map(json.loads, lines) if 'loss' in line]
-
-    return losses
-
-
-def test_two_processes_take_the_same_steps(losses_of):
-    losses = losses_of('--compile')
-    assert len(losses) == 2 and losses == pytest.approx(losses_of(), 1e-3)
+        losses.append([line['loss'] for line in map(json.loads, lines) if 'loss' in line])
+    assert len(losses[0]) == 2 and losses[0] == pytest.approx(losses[1], 1e-3)

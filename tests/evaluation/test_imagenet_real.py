@@ -36,48 +36,33 @@ def evaluate(label_file, samples: list[dict], **arguments) -> dict:
 
 
 def test_any_label_of_an_image_is_a_hit(label_file):
+    """Images without labels are left out."""
     assert evaluate(label_file, [sample(1, best=7), sample(2, best=7)]) == {'real/top1': 50.}
-
-
-def test_images_without_label_are_left_out(label_file):
     assert evaluate(label_file, [sample(1, best=3), sample(3, best=0)]) == {'real/top1': 100.}
 
 
 def test_top_k(label_file):
     got = evaluate(label_file, [sample(1, best=0, second=3), sample(2, best=0, second=3)], topk=(1, 2))
     assert got == {'real/top1': 0., 'real/top2': 50.}
+    assert evaluate(label_file, [sample(1, best=0, second=3)], topk=2) == {'real/top2': 100.}
 
 
-@pytest.mark.parametrize('content', ['[[1], [2]]', '{"a": 1}', '[[1'])
+@pytest.mark.parametrize('content', ['[[1], [2]]', '{"a": 1}', '[[1', None])
 def test_bad_label_files_are_named(tmp_path, content):
-    (tmp_path / 'bad.json').write_text(content)
-    with raises(ValueError, 'bad.json', '50000'):
+    if content is not None:
+        (tmp_path / 'bad.json').write_text(content)
+    with raises(ValueError, 'label_file', 'bad.json', '50000'):
         evaluate(tmp_path / 'bad.json', [])
-
-
-def test_missing_label_file_is_named(tmp_path):
-    with raises(ValueError, 'label_file', 'none.json'):
-        evaluate(tmp_path / 'none.json', [])
-
-
-def test_other_images_are_refused(label_file):
-    stranger = dict(sample(1, best=1), img_path='/val/cat.jpg')
-    with pytest.raises(ValueError, match=r'cat\.jpg'):
-        evaluate(label_file, [stranger])
 
 
 def test_numbers_of_validation_images():
     assert [image_index(f'/val/ILSVRC2012_val_{number:08d}.JPEG') for number in (1, 50_000)] == [0, 49_999]
-    for number in '00000000', '00050001', '1':
-        with raises(ValueError, f'ILSVRC2012_val_{number}.JPEG'):
-            image_index(f'/val/ILSVRC2012_val_{number}.JPEG')
+    for name in 'ILSVRC2012_val_00000000.JPEG', 'ILSVRC2012_val_00050001.JPEG', 'ILSVRC2012_val_1.JPEG', 'cat.jpg':
+        with raises(ValueError, name):
+            image_index(f'/val/{name}')
 
 
 @pytest.mark.parametrize('topk', [0, (1, 0), ()])
 def test_k_is_positive(topk):
     with raises(ValueError, 'topk', topk):
         METRICS.build(dict(type='ImageNetReaL', label_file='none.json', topk=topk))
-
-
-def test_one_k(label_file):
-    assert evaluate(label_file, [sample(1, best=0, second=3)], topk=2) == {'real/top2': 100.}

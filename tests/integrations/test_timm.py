@@ -328,6 +328,8 @@ def test_published_weights_are_in_timms_registry():
         timm.list_models('mm_*', pretrained=True))
     cfg = timm.get_pretrained_cfg('mm_restv2_tiny.384')
     assert cfg.input_size == (3, 384, 384) and cfg.tag == '384'
+    model = timm.create_model('mm_restv2_tiny.384', pretrained_cfg_overlay=dict(mean=(0., 0., 0.)))
+    assert model.default_cfg['input_size'] == (3, 384, 384) and model.default_cfg['mean'] == (0., 0., 0.)
 
 
 @pytest.mark.parametrize('network', ['ReSwin', 'SwinVSA', 'ResT', 'ResTv2'])
@@ -381,11 +383,6 @@ def test_networks_are_built_on_a_device_with_a_dtype(features_only):
     if not features_only:
         model.reset_classifier(3)
         assert model.get_classifier().weight.dtype == torch.bfloat16 and not model.get_classifier().training
-
-
-def test_the_config_is_that_of_the_weights():
-    model = timm.create_model('mm_restv2_tiny.384', pretrained_cfg_overlay=dict(mean=(0., 0., 0.)))
-    assert model.default_cfg['input_size'] == (3, 384, 384) and model.default_cfg['mean'] == (0., 0., 0.)
 
 
 def test_unsupported_arguments_are_refused():

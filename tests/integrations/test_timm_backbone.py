@@ -19,7 +19,7 @@ from mmvit.recipes.networks import find_network  # noqa: E402
 from mmvit_backbones.errors import CheckpointError, UsageError  # noqa: E402
 from mmvit_backbones.export import export_onnx  # noqa: E402
 from mmvit_backbones.integrations.timm_backbone import TimmBackbone  # noqa: E402
-from mmvit_backbones.zoo.hubs import pretrained_settings  # noqa: E402
+from mmvit_backbones.zoo.hubs import images_of  # noqa: E402
 
 PLAIN = dict(depth=3, embed_dim=48, num_heads=3)
 SMALL = {
@@ -204,7 +204,7 @@ def test_a_missing_timm_is_named(monkeypatch):
     with raises(UsageError, 'TimmBackbone', 'pip install timm'):
         import_modules_from_strings([TimmBackbone.__module__])  # MMEngine's, for custom_imports
     with raises(UsageError, 'timm://resnet18', 'pip install timm'):
-        pretrained_settings('timm://resnet18')
+        images_of('timm://resnet18')
 
 
 @pytest.mark.compiler

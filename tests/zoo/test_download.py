@@ -338,20 +338,15 @@ def vitae(servers, published):
     return cached_file(WEIGHTS['vitae_tiny'])
 
 
-def test_a_model_is_pretrained_in_one_call(vitae, published):
-    model = get_model('vitae_tiny', 'backbone', pretrained=True)
+def test_models_and_configs_name_their_weights(vitae, published):
     expected = convert_state_dict('vitae_tiny', published, 'backbone')
-    assert all(torch.equal(value, expected[key]) for key, value in model.state_dict().items() if key in expected)
+    named = MODELS.build(dict(type='ViTAE', arch='tiny', init_cfg=dict(
+        type='Pretrained', checkpoint='official://vitae_tiny')))
+    named.init_weights()
+    for model in get_model('vitae_tiny', 'backbone', pretrained=True), named:
+        assert all(torch.equal(value, expected[key]) for key, value in model.state_dict().items() if key in expected)
     classifier = get_model('vitae_tiny', pretrained=True)
     assert torch.equal(classifier.head.fc.weight, published['head.weight'])
-
-
-def test_a_backbones_config_names_its_weights(vitae, published):
-    backbone = MODELS.build(dict(type='ViTAE', arch='tiny', init_cfg=dict(
-        type='Pretrained', checkpoint='official://vitae_tiny')))
-    backbone.init_weights()
-    expected = convert_state_dict('vitae_tiny', published, 'backbone')
-    assert all(torch.equal(value, expected[key]) for key, value in backbone.state_dict().items() if key in expected)
 
 
 class Evil:

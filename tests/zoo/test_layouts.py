@@ -92,30 +92,21 @@ def test_segmenters():
     assert heads == {'decode_head.conv_seg.weight', 'auxiliary_head.conv_seg.bias'}
 
 
-def test_weights_of_the_other_version_of_rest_are_refused():
-    with pytest.raises(KeyError, match=r'stem\.conv1\.weight'):
-        convert_state_dict('restv2_tiny', weights_of('golden_rest_lite'))
-    with pytest.raises(KeyError, match=r'stem\.proj\.0\.weight'):
-        convert_state_dict('rest_lite', weights_of('golden_restv2_tiny'))
+@pytest.mark.parametrize('name, golden, key', [
+    ('restv2_tiny', 'golden_rest_lite', 'stem.conv1.weight'), ('rest_lite', 'golden_restv2_tiny', 'stem.proj.0.weight'),
+    ('reswin_tiny', 'golden_reswin_tiny', 'alpha')])  # of a learned gate
+def test_weights_of_another_version_are_refused(name, golden, key):
+    with raises(KeyError, key):
+        convert_state_dict(name, {key: torch.zeros(1), **weights_of(golden)})
 
 
-def test_learned_gate_of_reswin_is_refused():
-    with pytest.raises(KeyError, match='alpha'):
-        convert_state_dict('reswin_tiny', {**weights_of('golden_reswin_tiny'), 'alpha': torch.zeros(1)})
-
-
-def test_tied_tensors_of_regionvit_are_dropped():
-    tied, weights = GOLDENS['golden_regionvit_tiny']['tied_keys'], weights_of('golden_regionvit_tiny')
-    file = {**weights, **{second: weights[first] for second, first in tied.items()}}
-    assert tied
-    assert_same(convert_state_dict('regionvit_tiny', file), convert_state_dict('regionvit_tiny', weights))
-
-
-def test_buffers_of_early_vsa_checkpoints_are_left_out():
-    weights = weights_of('golden_vitaev2_vsa_s')
-    early = {f'layers.1.NC.0.attn.{name}': torch.zeros(1) for name in ('base_coords', 'coords')}
-    assert_same(convert_state_dict('vitaev2_vsa_small', {**weights, **early}),
-                convert_state_dict('vitaev2_vsa_small', weights))
+@pytest.mark.parametrize('name, golden, keys', [
+    ('regionvit_tiny', 'golden_regionvit_tiny', GOLDENS['golden_regionvit_tiny']['tied_keys']),
+    ('vitaev2_vsa_small', 'golden_vitaev2_vsa_s', ['layers.1.NC.0.attn.base_coords', 'layers.1.NC.0.attn.coords'])])
+def test_tied_tensors_and_buffers_of_early_files_are_left_out(name, golden, keys):
+    weights = weights_of(golden)
+    assert_same(convert_state_dict(name, {**weights, **dict.fromkeys(keys, torch.zeros(1))}),
+                convert_state_dict(name, weights))
 
 
 # ---- ViTAE: only some of the published variants have goldens

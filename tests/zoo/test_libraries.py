@@ -22,7 +22,7 @@ from mmvit.utils.frameworks import build_model
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
-from mmvit_backbones.zoo.hubs import pretrained_settings
+from mmvit_backbones.zoo.hubs import images_of
 from mmvit_backbones.zoo.loading import LIBRARY_LAYOUTS, find_weights, load_checkpoint, safe_loading
 from mmvit_backbones.zoo.variants import VARIANTS
 
@@ -320,26 +320,19 @@ def test_a_recipe_starts_from_the_cache_of_timm(tmp_path, monkeypatch):
     assert preprocessor.mean.flatten().tolist() == preprocessor.std.flatten().tolist() == [127.5] * 3
 
 
-def test_settings_of_weights_by_name():
-    assert pretrained_settings('timm://vit_base_patch16_224.augreg2_in21k_ft_in1k').mean == [127.5] * 3
-    assert pretrained_settings('timm://vit_base_patch16_224.mae').license == 'cc-by-nc-4.0'
-    assert pretrained_settings('official://reswin_tiny') is None
-
-
 @pytest.mark.parametrize('name, words', [
     ('timm://swin_tiny', ['swin_tiny_patch4']), ('timm://no_network', ['list_pretrained']),
     ('timm://vit_base_patch16_224.none', ['vit_base_patch16_224.mae'])])
 def test_unknown_names_are_refused(name, words):
     with raises(UsageError, name, *words):
-        pretrained_settings(name)
+        images_of(name)
 
 
 @pytest.mark.enumerates
 @pytest.mark.parametrize('variant', [variant for variant in VARIANTS.values() if variant.related_weights],
                          ids=lambda variant: variant.name)
 def test_weights_of_related_networks_are_known_to_their_library(variant):
-    settings = pretrained_settings(variant.related_weights)
-    assert settings is not None, (
+    assert images_of(variant.related_weights), (
         f'variants.yml: related_weights of {variant.name} must begin with timm://')
 
 

@@ -190,17 +190,12 @@ def test_other_values_are_named(value, words, tmp_path):
         read_file(tmp_path / 'a.pth')
 
 
-def test_a_folder_is_no_checkpoint(tmp_path):
-    with raises(CheckpointError, tmp_path, 'folder') as error:
-        read_file(tmp_path)
-    assert not isinstance(error.value, FileNotFoundError)
-
-
-def test_safetensors_in_the_home_folder_are_read(tmp_path, monkeypatch):
+def test_safetensors_in_the_home_folder_are_read(tmp_path, monkeypatch, own_loaders):
     save_file({'weight': torch.ones(3)}, tmp_path / 'model.safetensors')
     monkeypatch.setenv('HOME', str(tmp_path.parent))
     for path in (f'~/{tmp_path.name}/model.safetensors', tmp_path / 'model.safetensors'):
         assert read_file(path, None)['weight'].sum() == 3
+        assert load_for_mmengine(str(path))['state_dict']['weight'].sum() == 3
 
 
 def unread(path: Path, reason: int, **options) -> None:
@@ -258,12 +253,10 @@ def test_other_files_are_named(reader, name, content, word, tmp_path):
         read_file(tmp_path / name)
 
 
-def test_mmengine_reads_safetensors(tmp_path, own_loaders):
-    save_file({'weight': torch.ones(3)}, tmp_path / 'a.safetensors')
-    assert load_for_mmengine(str(tmp_path / 'a.safetensors'))['state_dict']['weight'].sum() == 3
-
-
-def test_missing_files_are_named(tmp_path):
+def test_folders_and_missing_files_are_named(tmp_path):
+    with raises(CheckpointError, tmp_path, 'folder') as error:
+        read_file(tmp_path)
+    assert not isinstance(error.value, FileNotFoundError)
     with raises(FileNotFoundError, 'nothing.pth'):
         read_file(tmp_path / 'nothing.pth')
 

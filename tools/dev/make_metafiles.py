@@ -39,9 +39,9 @@ from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.engine import weight_decay_cfg
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.messages import markdown_table
-from mmvit_backbones.zoo.hubs import pretrained_settings
+from mmvit_backbones.zoo.hubs import images_of, timm_config
 from mmvit_backbones.zoo.loading import LIBRARY_LAYOUTS
-from mmvit_backbones.zoo.published import METRICS, PUBLISHED, RESULTS
+from mmvit_backbones.zoo.published import PUBLISHED, RESULTS
 from mmvit_backbones.zoo.settings import setting
 from mmvit_backbones.zoo.variants import (
     IMAGENET_MEAN,
@@ -55,6 +55,21 @@ from mmvit_backbones.zoo.weights import Weights, host_of
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTE = '# Written by tools/dev/make_metafiles.py from the tables in mmvit_backbones/zoo/.\n'
+# Key of a published value -> task, dataset and metric in the metafiles.
+METRICS = {
+    'top1': ('Image Classification', 'ImageNet-1k', 'published Top 1 Accuracy'),
+    'top5': ('Image Classification', 'ImageNet-1k', 'published Top 5 Accuracy'),
+    'top1_22k': ('Image Classification', 'ImageNet-1k', 'published Top 1 Accuracy after ImageNet-22k'),
+    'top5_22k': ('Image Classification', 'ImageNet-1k', 'published Top 5 Accuracy after ImageNet-22k'),
+    'real': ('Image Classification', 'ImageNet-ReaL', 'published ReaL Accuracy'),
+    'real_22k': ('Image Classification', 'ImageNet-ReaL', 'published ReaL Accuracy after ImageNet-22k'),
+    'box': ('Object Detection', 'COCO', 'published box AP'),
+    'mask': ('Instance Segmentation', 'COCO', 'published mask AP'),
+    'ade20k': ('Semantic Segmentation', 'ADE20K', 'published mIoU'),
+    'ade20k_ms': ('Semantic Segmentation', 'ADE20K', 'published mIoU (multi-scale and flip)'),
+    'cityscapes': ('Semantic Segmentation', 'Cityscapes', 'published mIoU'),
+    'cityscapes_ms': ('Semantic Segmentation', 'Cityscapes', 'published mIoU (multi-scale and flip)'),
+}
 # Task in the name of a config -> its data.
 DATA = dict(imagenet='ImageNet-1k', mask_rcnn='COCO', cascade_mask_rcnn='COCO', retinanet='COCO', mask2former='COCO',
             dino='COCO', vitdet='COCO', upernet='ADE20K', semantic_fpn='ADE20K')
@@ -338,12 +353,12 @@ def fresh(backbone: str) -> str:
 
 def statistics(name: str) -> list[str]:
     """Returns the license of weights, and the mean and standard deviation of their images."""
-    settings = pretrained_settings(name)
-    if settings is None:
+    images = images_of(name)
+    if images is None:
         sys.exit(f'error: variants.yml: related_weights must begin with timm://, got {name}')
-    is_imagenet = settings.mean == IMAGENET_MEAN and settings.std == IMAGENET_STD
-    numbers = dict.fromkeys(f'{x:g}' for x in settings.mean + settings.std)
-    return [settings.license, "ImageNet's" if is_imagenet else ', '.join(numbers)]
+    is_imagenet = images.mean == IMAGENET_MEAN and images.std == IMAGENET_STD
+    numbers = dict.fromkeys(f'{x:g}' for x in images.mean + images.std)
+    return [timm_config(name)['license'], "ImageNet's" if is_imagenet else ', '.join(numbers)]
 
 
 def counted() -> str:

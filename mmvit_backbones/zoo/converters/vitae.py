@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from .layout import Layout
+from .revit import RESWIN_NAMES
 
 # The authors number the modules of a convolution branch in sequence, including activations.
 CONV_BRANCH = {
@@ -70,17 +71,12 @@ VITAE_NAMES = {
 
 
 SWIN_VSA_NAMES = {
-    r'patch_embed\.(proj|norm)': r'backbone.patch_embed.\1',
+    **RESWIN_NAMES,  # of Swin
     **inside(r'layers\.(\d+)\.blocks\.(\d+)\.', r'backbone.stages.\1.blocks.\2.', {
-        MODULES: r'\g<name>',
         'pos': 'position.conv',
         r'attn\.transform\.2': 'attn.predictor',
-        r'attn\.relative_position_bias_table': 'attn.position_bias.relative_position_bias_table',
-        r'attn\.(relative_position_index|base_coords|coords)': None,  # computed by the model
+        r'attn\.(base_coords|coords)': None,  # computed by the model
     }),
-    r'layers\.(\d+)\.downsample\.(norm|reduction)': r'backbone.stages.\1.downsample.\2',
-    'norm': 'backbone.norm3',
-    'head': 'head.fc',
 }
 
 

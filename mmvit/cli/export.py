@@ -27,7 +27,6 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--allow-accuracy-drop', action='store_true')
     parser.add_argument('--config')
     parser.add_argument('--images', nargs='+', default=(), metavar='IMAGE')
-    parser.add_argument('--int8', metavar='FOLDER')
     add_config_options(parser)
     return with_help(parser, 'deployment.exporting.export_model')
 

@@ -11,9 +11,8 @@ from ..inference import Predictor
 from ..inference.runtimes import Arrays, PyTorchModel
 from .preprocess import Preprocess
 
-# EXACT allows rounding errors; LOSSY also the errors of int8. Detectors must find at least one instance.
-EXACT = dict(resized=2, scores=1e-3, pixels=0.999, instances=1, matched=0.99, boxes=0.99, masks=0.99)
-LOSSY = dict(resized=2, scores=0.1, pixels=0.98, instances=1, matched=0.95, boxes=0.8, masks=0.9)
+# They allow rounding errors. Detectors must find at least one instance.
+LIMITS = dict(resized=2, scores=1e-3, pixels=0.999, instances=1, matched=0.99, boxes=0.99, masks=0.99)
 
 
 class PyTorchOutputs:
@@ -41,13 +40,13 @@ class PyTorchOutputs:
         self.expected = reference.run_prepared(data)
         self.is_empty = all('labels' in found and not len(found['labels']) for found in self.expected)
 
-    def compare(self, path: str | PathLike, limits: dict[str, float], runtime: str) -> dict[str, float]:
+    def compare(self, path: str | PathLike, runtime: str) -> dict[str, float]:
         """Returns the :func:`worst` results of :func:`compare_outputs` over the images, for a file in a runtime.
 
         ``resized`` is the largest difference of a resized pixel from the framework's.
         """
         found = Predictor(str(path), device='cpu', runtime=runtime).model.run(self.images)
-        figures = worst([compare_outputs(*pair, limits) for pair in zip(self.expected, found, strict=True)])
+        figures = worst([compare_outputs(*pair) for pair in zip(self.expected, found, strict=True)])
         return dict(resized=self.resized, **figures)
 
 
@@ -58,7 +57,7 @@ def pixels_of(preprocess: Preprocess, image: np.ndarray, shape: Sequence[int]) -
     return pixels.flip(0) if preprocess.is_rgb else pixels
 
 
-def compare_outputs(expected: Arrays, actual: Arrays, limits: dict[str, float] = EXACT) -> dict[str, float]:
+def compare_outputs(expected: Arrays, actual: Arrays) -> dict[str, float]:
     """Compares two outputs of a model for one image.
 
     Returns:
@@ -81,7 +80,7 @@ def compare_outputs(expected: Arrays, actual: Arrays, limits: dict[str, float] =
     # Among equal boxes, the closest score wins.
     pairs = (ious - 1e-2 * np.abs(expected['scores'][:, None] - actual['scores'])).argmax(1)
     ious = ious[np.arange(len(pairs)), pairs]
-    found = ious >= limits['boxes']
+    found = ious >= LIMITS['boxes']
     result = dict(instances=instances,
                   matched=float(found.mean()) * min(1., len(expected['labels']) / len(actual['labels'])),
                   scores=float(np.abs(expected['scores'] - actual['scores'][pairs])[found].max(initial=0)),

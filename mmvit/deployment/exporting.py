@@ -10,20 +10,18 @@ from mmvit_backbones.zoo.reading import find_checkpoint
 
 from ..configs.files import config_of, is_config, path_hint
 from ..configs.official import source_of
-from ..inference.runtimes import REFERENCE, PyTorchModel
-from ..inference.sources import find_images
-from .agreement import agreement_of, check_reference, compare_in_runtimes
-from .differences import EXACT, LOSSY, PyTorchOutputs
+from ..inference.runtimes import PyTorchModel
+from .agreement import compare_in_runtimes
+from .differences import LIMITS, PyTorchOutputs
 from .files import ExportedFile, check_packages, progress, size_of_file
 from .parts import exported_geometry, split
-from .quantize import to_int8
-from .sample_images import CALIBRATION_IMAGES, has_test_set, images_to_compare, read
+from .sample_images import images_to_compare
 from .whole_models import check_path, store_deviations, write_parts
 
 
 def export_model(model: str | Path | None, path: str | Path, *, config: str | None = None,
                  pretrained: bool | str = False, cfg_options: dict | None = None, images: Sequence[str | Path] = (),
-                 int8: str | Path | None = None, allow_accuracy_drop: bool = False) -> ExportedFile:
+                 allow_accuracy_drop: bool = False) -> ExportedFile:
     """Exports a trained classifier, segmenter or detector with its preprocessing, and compares the file with PyTorch.
 
     The file is written if it agrees with PyTorch in ONNX Runtime. What other installed runtimes deviate is stored in
@@ -39,8 +37,7 @@ def export_model(model: str | Path | None, path: str | Path, *, config: str | No
             False.
         cfg_options (dict | None): Settings that replace those of the config, e.g. ``{'model.test_cfg.mode': 'whole'}``.
         images (Sequence[str | Path]): Image files and folders for the comparison. Defaults to (): the config's test
-            set, if it exists; else the folder ``int8``; else generated images.
-        int8 (str | Path | None): Folder of images for calibration, to quantize the network to int8. Defaults to None.
+            set, if it exists; else generated images.
         allow_accuracy_drop (bool): Whether to write the file even if it differs from PyTorch by more than the limits
             in ONNX Runtime. Defaults to False.
 
@@ -59,10 +56,9 @@ def export_model(model: str | Path | None, path: str | Path, *, config: str | No
     checkpoint = source_of(cfg, checkpoint, pretrained)
     exported_geometry(cfg)
     read_checkpoint(checkpoint, mmap=True)
-    compared, origin = images_to_compare(cfg if not images and has_test_set(cfg) else None, images, int8)
-    calibration = read(find_images([int8])[::2], CALIBRATION_IMAGES) if int8 else []
+    compared, origin = images_to_compare(cfg, images)
     reference = PyTorchModel(cfg, checkpoint)
-    parts, notes = split(reference.module, cfg), []
+    parts = split(reference.module, cfg)
     with progress(f'predicting {len(compared)} images with PyTorch'):
         outputs = PyTorchOutputs(reference, compared, parts.preprocess)
     if outputs.is_empty and not allow_accuracy_drop:
@@ -70,15 +66,8 @@ def export_model(model: str | Path | None, path: str | Path, *, config: str | No
                          'with objects of its classes')
     with replaced_when_complete(path, COMPANIONS) as partial:
         with progress('exporting the model'):
-            write_parts(parts, partial, dict(reference.details, precision='int8' if int8 else 'float32'))
-        if int8:  # the float32 file shows whether the export or the precision is at fault
-            check_reference(path, agreement_of(outputs.compare(partial, EXACT, REFERENCE), EXACT),
-                            allow_accuracy_drop)
-            with progress('quantizing the model'):
-                batches = [image[None] if parts.takes == 'images' else image for image in calibration]
-                notes = [to_int8(partial, batches, parts.takes)]
-        limits = LOSSY if int8 else EXACT
+            write_parts(parts, partial, reference.details)
         agreement = compare_in_runtimes(
-            path, lambda runtime: outputs.compare(partial, limits, runtime), limits, allow_accuracy_drop)
+            path, lambda runtime: outputs.compare(partial, runtime), LIMITS, allow_accuracy_drop)
         store_deviations(partial, agreement)
-    return ExportedFile(path, size_of_file(path), origin, agreement, notes)
+    return ExportedFile(path, size_of_file(path), origin, agreement)

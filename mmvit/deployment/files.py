@@ -2,7 +2,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -35,17 +35,15 @@ class ExportedFile:
         size (float): MiB, with ``PATH.data``.
         compared_on (str): What the outputs were compared on, e.g. ``'8 images'``.
         agreement (dict[str, Agreement]): By runtime. The metadata of the file contain the deviations beyond the limits.
-        notes (list[str]): Other findings, e.g. the metric of the test set after quantization.
     """
 
     path: Path
     size: float
     compared_on: str
     agreement: dict[str, Agreement]
-    notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        lines = [f'{self.path}: {self.size:.1f} MiB; compared with PyTorch on {self.compared_on}', *self.notes]
+        lines = [f'{self.path}: {self.size:.1f} MiB; compared with PyTorch on {self.compared_on}']
         lines += [f'{runtime}: {found.figures}' for runtime, found in self.agreement.items()]
         lines += [f'warning: in {runtime}, the file differs from PyTorch: {found.deviation}'
                   for runtime, found in self.agreement.items() if found.deviation]

@@ -15,7 +15,7 @@ import onnx
 from mmvit.configs.files import read_config
 from mmvit.deployment import export_model
 from mmvit.deployment.agreement import compare_in_runtimes
-from mmvit.deployment.sample_images import has_test_set, images_to_compare
+from mmvit.deployment.sample_images import images_to_compare
 from mmvit.deployment.whole_models import store_deviations
 from mmvit.inference import Predictor
 from mmvit.inference.runtimes import Exported, details_of, installed_runtimes
@@ -61,21 +61,16 @@ def files(tmp_path):
 
 
 def test_images_to_compare(files):
-    """The images are the given ones, else the test set, else those of the folder for int8, else generated ones."""
+    """The images are the given ones, else those of the test set, else generated ones."""
     folder = str(files[0].parent)
     cfg = read_config(str(ROOT / 'tests/configs/imagenet_reswin_t.py'))
     cfg.test_dataloader.dataset.update(data_root=str(ROOT / 'data/flowers_mini'), data_prefix='val', ann_file='')
 
-    def numbers(*arguments) -> list[int]:
-        return [int(image[0, 0, 0]) for image in images_to_compare(*arguments)[0]]
-
-    assert numbers(cfg, [folder]) == [0, 2, 5, 8, 10, 13, 16, 19]
-    assert numbers(None, [], folder) == [1, 3, 5, 7, 11, 13, 15, 19]  # not those for calibration
-    images, origin = images_to_compare(None)
-    assert images[0].shape == (480, 640, 3) and 'generated' in origin
-    assert has_test_set(cfg) and 'test set' in images_to_compare(cfg, [], folder)[1]
+    assert [image[0, 0, 0] for image in images_to_compare(cfg, [folder])[0]] == [0, 2, 5, 8, 10, 13, 16, 19]
+    assert 'test set' in images_to_compare(cfg)[1]
     cfg.test_dataloader.dataset.data_root = folder
-    assert not has_test_set(cfg)
+    images, origin = images_to_compare(cfg)
+    assert images[0].shape == (480, 640, 3) and 'generated' in origin
 
 
 # ---- a file that must agree with PyTorch in ONNX Runtime, and may differ in other runtimes

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers import fresh_model, raises
-from network_files import compare_onnx, difference
+from network_files import compare_onnx
 from tiny_configs import TINY_CONFIGS
 from torch import Tensor, nn
 
@@ -13,7 +13,6 @@ pytest.importorskip('onnx')
 
 import onnx
 
-from mmvit.deployment.quantize import to_int8
 from mmvit.inference.runtimes import installed_runtimes, open_session
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import UsageError
@@ -145,31 +144,6 @@ def test_sums_of_transposed_maps_equal_those_of_pytorch(tmp_path):
         found = open_session(path, runtime)(dict(images=images.numpy()))
         for name, expected in zip('abcd', model(images)):
             torch.testing.assert_close(torch.from_numpy(found[name]), expected.detach())
-
-
-class FourLayers(nn.Module):
-    """A first convolution, which stays in float, a second and a depthwise one, and a linear layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.convs = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 3, groups=8))
-        self.linear = nn.Linear(8, 8)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.linear(self.convs(images).permute(0, 2, 3, 1))
-
-
-@pytest.mark.slow
-def test_int8_approximates_the_network_with_smaller_weights(tmp_path):
-    torch.manual_seed(0)
-    model, path, images = FourLayers(), tmp_path / 'network.onnx', torch.rand(2, 3, 16, 16)
-    save(to_onnx(model, (images, ), (None, ), ['images'], ['maps']), path)
-    assert to_int8(path, [images.numpy()], 'images') == '2 of 4 layers in int8'
-    types = [tensor.data_type for tensor in onnx.load(path).graph.initializer if len(tensor.dims) in (2, 4)]
-    assert types.count(onnx.TensorProto.INT8) == 2
-    for runtime in installed_runtimes():
-        found = open_session(path, runtime)(dict(images=images.numpy()))['maps']
-        assert 1e-6 < difference(torch.from_numpy(found), model(images).detach()) < 0.05
 
 
 @pytest.mark.slow

@@ -28,8 +28,8 @@ def write_classifier(folder: Path, nodes: list, details: dict = DETAILS_OF_COLOR
     return folder / 'model.onnx'
 
 
-def mean_color_file(folder: Path) -> Path:
+def mean_color_file(folder: Path, details: dict = DETAILS_OF_COLORS) -> Path:
     """Writes an ONNX classifier whose scores for red, green and blue are an image's mean color."""
     from onnx import helper
     return write_classifier(folder, [helper.make_node('ReduceMean', ['floats', 'axes'], ['scores'], keepdims=0)],
-                            axes=np.array([1, 2]))
+                            details, axes=np.array([1, 2]))

@@ -3,7 +3,6 @@ from mmvit_backbones.utils import versions
 
 versions.require('export')
 
-from .exporting import export_model  # noqa: E402
-from .files import ExportedFile  # noqa: E402
+from .exporting import ExportedFile, export_model  # noqa: E402
 
 __all__ = ['ExportedFile', 'export_model']

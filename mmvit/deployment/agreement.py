@@ -1,37 +1,50 @@
 """Decides whether a file agrees with PyTorch: it must in ONNX Runtime; what other runtimes deviate is recorded."""
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from mmvit_backbones.errors import UsageError, first_line
 
 from ..inference.runtimes import REFERENCE, installed_runtimes
-from .files import Agreement, progress
+from ..utils.shell import console_of
+from .differences import LIMITS
 
-REMEDY = 'pass --allow-accuracy-drop, or allow_accuracy_drop=True in Python, to write it anyway'
 UPPER_LIMITS = 'resized', 'scores'  # other figures have lower limits
+REMEDY = 'pass --allow-accuracy-drop, or allow_accuracy_drop=True in Python, to write it anyway'
 
 
-def below_limits(figures: dict[str, float], limits: dict[str, float]) -> list[str]:
-    """Returns the names of the results that violate their limits."""
-    return [name for name, value in figures.items()
-            if not (value <= limits[name] if name in UPPER_LIMITS else value >= limits[name])]
+class Agreement(NamedTuple):
+    """The differences of a file from PyTorch in a runtime, in words.
+
+    Attributes:
+        figures (str): All figures with their limits, or why the runtime fails.
+        deviation (str): The figures beyond their limits, or why the runtime fails; empty if the file agrees.
+    """
+
+    figures: str
+    deviation: str
 
 
-def agreement_of(figures: dict[str, float], limits: dict[str, float]) -> Agreement:
-    def describe(names: Sequence[str]) -> str:
-        return ', '.join(f'{name} {figures[name]:.3g} (limit {limits[name]:g})' for name in names)
+def agreement_of(figures: dict[str, float]) -> Agreement:
+    """Describes the figures of :meth:`.PyTorchOutputs.compare`."""
+    texts = {name: f'{name} {value:.3g} (limit {LIMITS[name]:g})' for name, value in figures.items()}
+    return Agreement(', '.join(texts.values()),
+                     ', '.join(text for name, text in texts.items() if not is_within_limit(name, figures[name])))
 
-    return Agreement(describe(list(figures)), describe(below_limits(figures, limits)))
+
+def is_within_limit(name: str, value: float) -> bool:
+    """Returns whether a figure reaches its limit; NaN never does."""
+    return value <= LIMITS[name] if name in UPPER_LIMITS else value >= LIMITS[name]
 
 
-def compare_in_runtimes(path: Path, figures_in: Callable[[str], dict[str, float]], limits: dict[str, float],
+def compare_in_runtimes(path: Path, figures_in: Callable[[str], dict[str, float]],
                         allow_accuracy_drop: bool = False) -> dict[str, Agreement]:
     """Compares a file with PyTorch in each installed runtime.
 
     Args:
         path (Path): The file, for messages.
         figures_in (Callable): Takes the name of a runtime and returns the figures of the file in it.
-        limits (dict[str, float]): Limits of the figures.
         allow_accuracy_drop (bool): Whether ONNX Runtime may exceed the limits. Defaults to False.
 
     Returns:
@@ -40,19 +53,17 @@ def compare_in_runtimes(path: Path, figures_in: Callable[[str], dict[str, float]
     Raises:
         UsageError: If the file does not agree with PyTorch in ONNX Runtime.
     """
-    def compared(runtime: str) -> Agreement:
-        with progress(f'comparing with PyTorch in {runtime}'):
-            return agreement_of(figures_in(runtime), limits)
-
-    found = {REFERENCE: compared(REFERENCE)}
-    if found[REFERENCE].deviation and not allow_accuracy_drop:
-        raise UsageError(f'{path} was not written: in {REFERENCE}, it differs from PyTorch: '
-                         f'{found[REFERENCE].deviation}; {REMEDY}')
+    found = {}
     for runtime in installed_runtimes():
-        if runtime != REFERENCE:
-            try:
-                found[runtime] = compared(runtime)
-            except Exception as error:  # the runtimes' exceptions have no public base class
-                cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
-                found[runtime] = Agreement(*2 * [f'fails with {first_line(cause)}'])
+        try:
+            with console_of(sys.stderr).status(f'comparing with PyTorch in {runtime}'):
+                found[runtime] = agreement_of(figures_in(runtime))
+        except Exception as error:  # the runtimes' exceptions have no public base class
+            if runtime == REFERENCE:
+                raise
+            cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+            found[runtime] = Agreement(*2 * [f'fails with {first_line(cause)}'])
+        if runtime == REFERENCE and found[runtime].deviation and not allow_accuracy_drop:
+            raise UsageError(f'{path} was not written: in {REFERENCE}, it differs from PyTorch: '
+                             f'{found[runtime].deviation}; {REMEDY}')
     return found

@@ -1,22 +1,52 @@
 """Exports trained models with their preprocessing to ONNX, and compares the files with PyTorch."""
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.export.graphs import COMPANIONS
 from mmvit_backbones.utils.file_access import replaced_when_complete
-from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.reading import find_checkpoint
 
 from ..configs.files import config_of, is_config, path_hint
 from ..configs.official import source_of
 from ..inference.runtimes import PyTorchModel
-from .agreement import compare_in_runtimes
-from .differences import LIMITS, PyTorchOutputs
-from .files import ExportedFile, check_packages, progress, size_of_file
+from ..utils.shell import console_of
+from .agreement import Agreement, compare_in_runtimes
+from .differences import PyTorchOutputs
 from .parts import exported_geometry, split
 from .sample_images import images_to_compare
 from .whole_models import check_path, store_deviations, write_parts
+
+
+@dataclass
+class ExportedFile:
+    """A file that was written, and how it agrees with PyTorch.
+
+    Attributes:
+        path (Path): The file; weights of more than 1.5 GB are in ``PATH.data``.
+        compared_on (str): What the outputs were compared on, e.g. ``'8 images'``.
+        agreement (dict[str, Agreement]): By runtime. The metadata of the file contain the deviations beyond the limits.
+    """
+
+    path: Path
+    compared_on: str
+    agreement: dict[str, Agreement]
+
+    @property
+    def size(self) -> float:
+        """Returns the MiB of the file and of its weights in ``PATH.data``."""
+        files = [Path(f'{self.path}{suffix}') for suffix in ('', *COMPANIONS)]
+        return sum(file.stat().st_size for file in files if file.exists()) / 2**20
+
+    def __str__(self) -> str:
+        lines = [f'{self.path}: {self.size:.1f} MiB; compared with PyTorch on {self.compared_on}']
+        lines += [f'{runtime}: {found.figures}' for runtime, found in self.agreement.items()]
+        lines += [f'warning: in {runtime}, the file differs from PyTorch: {found.deviation}'
+                  for runtime, found in self.agreement.items() if found.deviation]
+        return '\n'.join(lines)
 
 
 def export_model(model: str | Path | None, path: str | Path, *, config: str | None = None,
@@ -53,21 +83,25 @@ def export_model(model: str | Path | None, path: str | Path, *, config: str | No
     checkpoint = source and find_checkpoint(source)
     check_path(path, [checkpoint, config, *images])
     cfg = config_of(config, source, ('model', 'test_dataloader'), cfg_options)
-    checkpoint = source_of(cfg, checkpoint, pretrained)
-    exported_geometry(cfg)
-    read_checkpoint(checkpoint, mmap=True)
-    compared, origin = images_to_compare(cfg, images)
-    reference = PyTorchModel(cfg, checkpoint)
+    exported_geometry(cfg)  # refuses before weights are downloaded
+    reference = PyTorchModel(cfg, source_of(cfg, checkpoint, pretrained))
     parts = split(reference.module, cfg)
-    with progress(f'predicting {len(compared)} images with PyTorch'):
+    compared, origin = images_to_compare(cfg, images)
+    console = console_of(sys.stderr)
+    with console.status(f'predicting {len(compared)} images with PyTorch'):
         outputs = PyTorchOutputs(reference, compared, parts.preprocess)
     if outputs.is_empty and not allow_accuracy_drop:
         raise UsageError(f'the model finds no instances in the {len(compared)} images of the comparison; pass --images '
                          'with objects of its classes')
     with replaced_when_complete(path, COMPANIONS) as partial:
-        with progress('exporting the model'):
+        with console.status('exporting the model'):
             write_parts(parts, partial, reference.details)
-        agreement = compare_in_runtimes(
-            path, lambda runtime: outputs.compare(partial, runtime), LIMITS, allow_accuracy_drop)
+        agreement = compare_in_runtimes(path, lambda runtime: outputs.compare(partial, runtime), allow_accuracy_drop)
         store_deviations(partial, agreement)
-    return ExportedFile(path, size_of_file(path), origin, agreement)
+    return ExportedFile(path, origin, agreement)
+
+
+def check_packages() -> None:
+    """Raises UsageError if a package for exports is not installed."""
+    if missing := [name for name in ('onnx', 'onnxruntime', 'onnxscript') if find_spec(name) is None]:
+        raise UsageError(f"exports need {' and '.join(missing)}: pip install 'mmvit_backbones[export]'")

@@ -111,8 +111,7 @@ def split(model: Any, cfg: Config) -> Parts:
     preprocess = Preprocess(geometry, source.get_buffer('mean'), source.get_buffer('std'), takes_rgb(source))
     size = geometry.size or getattr(model.backbone, 'image_size', None)  # as TimmBackbone has
     details: dict[str, Any] = dict(
-        thresholds=thresholds_of(cfg), version=f'mmvit_backbones {__version__}, torch {torch.__version__}',
-        network_size=size)
+        thresholds=thresholds_of(cfg), version=f'mmvit_backbones {__version__}, torch {torch.__version__}')
     if framework == 'mmpretrain':
         return Parts(preprocess, model, Probabilities(), 'images', ['scores'], size, details)
     if framework == 'mmseg':

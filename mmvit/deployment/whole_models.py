@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.export.graphs import COMPANIONS, axes_of, save, to_onnx
+from mmvit_backbones.export.graphs import COMPANIONS, save, to_onnx
 from mmvit_backbones.utils.file_access import check_outputs
 
 from ..inference.runtimes import DETAILS, EXPORTED_SUFFIX
+from .agreement import Agreement
 from .examples import examples_of, join
-from .files import Agreement
 from .parts import Parts
 
 
@@ -26,9 +26,8 @@ def write_parts(parts: Parts, path: str | PathLike, details: dict) -> None:
         path (str | PathLike): File to write; weights of more than 1.5 GB are written to ``PATH.data``.
         details (dict): Details in addition to those of the parts: ``task``, ``classes`` and others, see docs/export.md.
     """
-    text = json.dumps(dict(parts.details, **details, input=describe_input(parts), outputs=describe_outputs(parts)))
     program = join({name: to_onnx(*each) for name, each in examples_of(parts).items()})
-    program.model.metadata_props[DETAILS] = text
+    program.model.metadata_props[DETAILS] = json.dumps({**parts.details, **details})
     save(program, path)
 
 
@@ -53,19 +52,6 @@ def check_path(path: str | PathLike, reads: Iterable[object] = ()) -> None:
     if Path(path).suffix != EXPORTED_SUFFIX:
         raise UsageError(f'the file to write must have the suffix {EXPORTED_SUFFIX}, got {path}')
     folder = Path(path).absolute().parent
-    if not folder.is_dir():
-        raise UsageError(f'folder {folder} does not exist')
     if not os.access(folder, os.W_OK) or Path(path).is_dir():
-        raise UsageError(f'{path} cannot be written: it is a folder, or {folder} is not writable')
+        raise UsageError(f'{path} cannot be written: it is a folder, or {folder} does not exist or is not writable')
     check_outputs('path', (f'{path}{suffix}' for suffix in ('', *COMPANIONS)), reads)
-
-
-def describe_input(parts: Parts) -> dict:
-    batch = ['batch'] if parts.takes == 'images' else []
-    return dict(name=parts.takes, shape=[*batch, 'height', 'width', 3], dtype='uint8', channels='RGB')
-
-
-def describe_outputs(parts: Parts) -> list[dict]:
-    dtypes = dict(labels='int64', segmentation='int64', masks='bool')
-    is_batch = parts.takes == 'images'
-    return [dict(name=name, dtype=dtypes.get(name, 'float32'), shape=axes_of(name, is_batch)) for name in parts.outputs]

@@ -1,7 +1,7 @@
 """Runs checkpoints with PyTorch, and exported models with ONNX Runtime or OpenVINO."""
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -36,6 +36,7 @@ DETAILS = 'mmvit_backbones'  # name of the JSON metadata in an exported file
 CPU, CUDA = 'CPUExecutionProvider', 'CUDAExecutionProvider'
 
 Arrays = dict[str, np.ndarray]
+Session = Callable[[Arrays], Arrays]  # from the inputs of a file to its outputs
 
 
 class PyTorchModel:
@@ -163,63 +164,34 @@ def find_device(name: str | torch.device | None) -> torch.device:
     return device
 
 
-class Session:
-    """An ONNX file that is loaded in a runtime; copies, also those in other processes, load it again."""
-
-    package: str
-
-    def __init__(self, path: Path, device: str | torch.device | None = None, precision: str | None = None) -> None:
-        self.arguments = path.absolute(), self.package, device, precision
-
-    def __call__(self, inputs: Arrays) -> Arrays:
-        raise NotImplementedError
-
-    def __reduce__(self) -> tuple:
-        return open_session, self.arguments
-
-
-class OnnxRuntime(Session):
-    """Runs an ONNX file with ONNX Runtime, with PyTorch's number of threads."""
-
-    package = 'onnxruntime'
-
-    def __init__(self, path: Path, device: str | torch.device | None = None, precision: str | None = None) -> None:
-        import onnxruntime
-        super().__init__(path, device, precision)
-        if precision is not None:
-            raise UsageError(f'precision={precision} cannot be used with runtime onnxruntime, only with openvino')
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        providers = providers_of(device)
-        self.session = onnxruntime.InferenceSession(path, options, providers=providers)
-        name = providers[0] if isinstance(providers[0], str) else providers[0][0]
-        if self.session.get_providers()[0] != name:  # ONNX Runtime only warns and uses the next provider
-            raise UsageError(f'ONNX Runtime cannot use {name}: CUDA or cuDNN is missing or has an unsupported version')
-
-    def __call__(self, inputs: Arrays) -> Arrays:
-        names = [output.name for output in self.session.get_outputs()]
-        return dict(zip(names, map(np.asarray, self.session.run(names, inputs))))
+def open_onnxruntime(path: Path, device: str | torch.device | None, precision: str | None) -> Session:
+    """Loads an ONNX file in ONNX Runtime, with PyTorch's number of threads."""
+    import onnxruntime
+    if precision is not None:
+        raise UsageError(f'precision={precision} cannot be used with runtime onnxruntime, only with openvino')
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    providers = providers_of(device)
+    session = onnxruntime.InferenceSession(path, options, providers=providers)
+    name = providers[0] if isinstance(providers[0], str) else providers[0][0]
+    if session.get_providers()[0] != name:  # ONNX Runtime only warns and uses the next provider
+        raise UsageError(f'ONNX Runtime cannot use {name}: CUDA or cuDNN is missing or has an unsupported version')
+    names = [output.name for output in session.get_outputs()]
+    return lambda inputs: dict(zip(names, map(np.asarray, session.run(names, inputs))))
 
 
-class OpenVino(Session):
-    """Runs an ONNX file with OpenVINO on the CPU, with PyTorch's number of threads."""
-
-    package = 'openvino'
-
-    def __init__(self, path: Path, device: str | torch.device | None = None, precision: str | None = None) -> None:
-        super().__init__(path, device, precision)
-        if device is not None and find_device(device).type != 'cpu':
-            raise UsageError(f'device {device} cannot be used: runtime openvino runs only on cpu')
-        if precision not in (None, *PRECISIONS):
-            raise UsageError(f'precision must be one of {", ".join(PRECISIONS)}, got {precision}')
-        if precision == 'bf16' and 'BF16' not in openvino_core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
-            raise UsageError('precision=bf16 cannot be used: this CPU has no instructions for it; use f32')
-        self.model = openvino_core().compile_model(path, 'CPU', dict(
-            INFERENCE_PRECISION_HINT=precision or 'f32', INFERENCE_NUM_THREADS=torch.get_num_threads()))
-
-    def __call__(self, inputs: Arrays) -> Arrays:
-        # OpenVINO removes identities and merges the names of their inputs and outputs.
-        return {name: values for output, values in self.model(inputs).items() for name in output.names}
+def open_openvino(path: Path, device: str | torch.device | None, precision: str | None) -> Session:
+    """Loads an ONNX file in OpenVINO on the CPU, with PyTorch's number of threads."""
+    if device is not None and find_device(device).type != 'cpu':
+        raise UsageError(f'device {device} cannot be used: runtime openvino runs only on cpu')
+    if precision not in (None, *PRECISIONS):
+        raise UsageError(f'precision must be one of {", ".join(PRECISIONS)}, got {precision}')
+    if precision == 'bf16' and 'BF16' not in openvino_core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
+        raise UsageError('precision=bf16 cannot be used: this CPU has no instructions for it; use f32')
+    model = openvino_core().compile_model(path, 'CPU', dict(
+        INFERENCE_PRECISION_HINT=precision or 'f32', INFERENCE_NUM_THREADS=torch.get_num_threads()))
+    # OpenVINO removes identities and merges the names of their inputs and outputs.
+    return lambda inputs: {name: values for output, values in model(inputs).items() for name in output.names}
 
 
 @cache
@@ -233,13 +205,13 @@ def openvino_core() -> 'openvino.Core':
     return openvino.Core()
 
 
-RUNTIMES = dict(onnxruntime=OnnxRuntime, openvino=OpenVino)  # of exported files
+RUNTIMES = dict(onnxruntime=open_onnxruntime, openvino=open_openvino)  # by the names of their packages
 REFERENCE = 'onnxruntime'  # the default; an export is refused only for what it computes in this runtime
 PRECISIONS = 'f32', 'bf16'
 
 
 def installed_runtimes() -> list[str]:
-    return [name for name, runtime in RUNTIMES.items() if find_spec(runtime.package)]
+    return list(filter(find_spec, RUNTIMES))
 
 
 def open_session(path: Path, runtime: str | None = None, device: str | torch.device | None = None,
@@ -268,8 +240,7 @@ def open_session(path: Path, runtime: str | None = None, device: str | torch.dev
     except UsageError:
         raise
     except Exception as error:  # the runtimes' exceptions have no public base class
-        raise UsageError(f'{path} cannot be loaded by {name} {version(RUNTIMES[name].package)}: {first_line(error)}'
-                         ) from error
+        raise UsageError(f'{path} cannot be loaded by {name} {version(name)}: {first_line(error)}') from error
 
 
 def is_exported(path: str) -> bool:
@@ -280,7 +251,8 @@ def is_exported(path: str) -> bool:
 class Exported:
     """A model exported by ``mmvit export``; the arguments are those of :func:`open_session`.
 
-    Logs a warning if the export found that the file differs from PyTorch in the runtime.
+    Copies, also those in other processes, load the file again. Logs a warning if the export found that the file differs
+    from PyTorch in the runtime.
 
     Attributes:
         deviation (str | None): What the file deviates from PyTorch in this runtime, beyond the limits of the export.
@@ -289,24 +261,28 @@ class Exported:
     def __init__(self, path: Path, runtime: str | None = None, device: str | torch.device | None = None,
                  precision: str | None = None) -> None:
         self.session = open_session(path, runtime, device, precision)
+        self.arguments = path.absolute(), runtime, device, precision
         self.runtime, self.details = runtime or REFERENCE, details_of(path)
-        self.task, self.source = self.details['task'], self.details['input']['name']
+        self.task: str = self.details['task']
         self.deviation: str | None = self.details['deviations'].get(self.runtime)
         if self.deviation:
             print_log(f'{path} differs from PyTorch in {self.runtime}: {self.deviation}', 'current', logging.WARNING)
 
+    def __reduce__(self) -> tuple:
+        return Exported, self.arguments
+
     def run(self, images: Sequence[np.ndarray]) -> list[Arrays]:
         """Returns the outputs of each image; raises UsageError if the model fails."""
         if self.task == 'detection':
-            return [self._run(image) for image in images]
+            return [self._run(image=image) for image in images]
         if len({image.shape for image in images}) > 1:
             return [found for image in images for found in self.run([image])]
-        found = self._run(np.stack(images))
+        found = self._run(images=np.stack(images))
         return [{name: values[number] for name, values in found.items()} for number in range(len(images))]
 
-    def _run(self, images: np.ndarray) -> Arrays:
+    def _run(self, **inputs: np.ndarray) -> Arrays:
         try:
-            return self.session({self.source: images})
+            return self.session(inputs)
         except Exception as error:  # the runtimes' exceptions have no public base class
             raise UsageError(f'the model failed: {first_line(error)}') from error
 
@@ -320,16 +296,11 @@ def details_of(path: Path) -> dict:
         model = onnx.load(path, load_external_data=False)
         found = {entry.key: entry.value for entry in model.metadata_props}.get(DETAILS)
         details = dict(classes=[], palette=[], deviations={}) | json.loads(found or '{}')
-        if 'task' not in details:
-            raise UsageError(f'{path} has no metadata of a whole model; export one with mmvit export CHECKPOINT FILE')
-        if details['task'] not in TASKS.values():
-            raise ValueError(f'task is {details["task"]!r}')
-        details['input']['name']  # so that a wrong file is refused before any work is done
-        return details
-    except UsageError:
-        raise
     except Exception as error:  # of protobuf, or of metadata in another format
         raise UsageError(f'{path} is not a valid mmvit export file: {first_line(error)}') from error
+    if details.get('task') not in TASKS.values():
+        raise UsageError(f'{path} has no metadata of a whole model; export one with mmvit export CHECKPOINT FILE')
+    return details
 
 
 def providers_of(device: str | torch.device | None) -> list[str | tuple[str, dict]]:

@@ -45,12 +45,13 @@ def build_app(predictor: Predictor, title: str) -> Any:
             gr.Markdown(f'Differs from PyTorch in this runtime: {deviation}')
         with gr.Row():
             image = gr.Image(sources=['upload', 'clipboard'], label='Image')
-            drawing = gr.Image(format='png', interactive=False, buttons=[], label='Prediction')  # buttons hide labels
+            drawing = gr.Image(format='png', interactive=False, show_label=False, buttons=[])  # they hide labels
         threshold = gr.Slider(0, 1, SCORE_THR, step=0.01, label='Minimum score')
         table = gr.Dataframe(headers=COLUMNS[predictor.task], interactive=False)
         # Gradio's preprocessing would open the image and show its own message and paths if it is damaged.
-        gr.on([image.change, threshold.change], predict, [image, threshold], [drawing, table], api_name='predict',
-              preprocess=False, trigger_mode='always_last', concurrency_limit=1)  # the model is not thread-safe
+        gr.on([image.upload, image.clear, threshold.change], predict, [image, threshold], [drawing, table],
+              api_name='predict', preprocess=False, trigger_mode='always_last',
+              concurrency_limit=1)  # the model is not thread-safe
     return app
 
 

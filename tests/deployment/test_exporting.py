@@ -19,9 +19,7 @@ from mmvit.deployment.sample_images import images_to_compare
 from mmvit.deployment.whole_models import store_deviations
 from mmvit.inference import Predictor
 from mmvit.inference.runtimes import Exported, details_of, installed_runtimes
-from mmvit_backbones.errors import CheckpointError, UsageError
-from mmvit_backbones.export.graphs import COMPANIONS
-from mmvit_backbones.utils.file_access import replaced_when_complete
+from mmvit_backbones.errors import UsageError
 
 
 def test_missing_packages_are_reported(tmp_path, monkeypatch):
@@ -29,25 +27,6 @@ def test_missing_packages_are_reported(tmp_path, monkeypatch):
     with raises(UsageError, 'need onnxscript', 'mmvit_backbones[export]'):
         export_model('a.pth', tmp_path / 'a.onnx')
     assert not list(tmp_path.iterdir())
-
-
-def test_a_run_without_a_checkpoint_is_reported(tmp_path):
-    with raises(CheckpointError, tmp_path, 'best_*.pth', 'last_checkpoint'):
-        export_model(tmp_path, tmp_path / 'a.onnx')
-
-
-def test_files_are_replaced_only_when_complete(tmp_path):
-    path = tmp_path / 'model.onnx'
-    for suffix in '', '.data':
-        Path(f'{path}{suffix}').write_text('old', encoding='utf-8')
-    for error in UsageError, KeyboardInterrupt:
-        with pytest.raises(error), replaced_when_complete(path, COMPANIONS) as partial:
-            partial.write_text('new')
-            raise error('no')
-        assert path.read_text() == 'old' and len(list(tmp_path.iterdir())) == 2
-    with replaced_when_complete(path, COMPANIONS) as partial:
-        partial.write_text('new')
-    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {'model.onnx': 'new'}
 
 
 @pytest.fixture
@@ -98,7 +77,7 @@ def scores_in(path: Path, runtime: str) -> dict[str, float]:
 def test_another_runtime_may_differ(tmp_path, capsys, caplog):
     """The file is stored with what OpenVINO deviates, which is said when OpenVINO is chosen, and only then."""
     path = large_integers(tmp_path)
-    found = compare_in_runtimes(path, lambda runtime: scores_in(path, runtime), dict(scores=1e-3))
+    found = compare_in_runtimes(path, lambda runtime: scores_in(path, runtime))
     assert not found['onnxruntime'].deviation and 'scores 1 (limit 0.001)' in found['openvino'].deviation
     store_deviations(path, found)
     assert details_of(path)['deviations'] == {'openvino': found['openvino'].deviation}
@@ -115,19 +94,18 @@ def test_another_runtime_may_fail(tmp_path):
             Exported(tmp_path, runtime)  # a folder
         return dict(scores=0.)
 
-    found = compare_in_runtimes(tmp_path, figures_in, dict(scores=1e-3))
+    found = compare_in_runtimes(tmp_path, figures_in)
     assert found.keys() == {*installed_runtimes()} and not found.pop('onnxruntime').deviation
     assert all('fails with' in agreement.deviation for agreement in found.values())
     with raises(UsageError):
-        compare_in_runtimes(tmp_path, lambda runtime: Exported(tmp_path, runtime) and {}, {}, True)
+        compare_in_runtimes(tmp_path, lambda runtime: Exported(tmp_path, runtime) and {}, True)
 
 
-@pytest.mark.parametrize('pixels, allowed', [(0.99, False), (0.98, True), (0.98, False), (float('nan'), False)])
+@pytest.mark.parametrize('pixels, allowed', [(0.999, False), (0.98, True), (0.98, False), (float('nan'), False)])
 def test_onnx_runtime_must_agree(pixels, allowed):
-    arguments = Path('a.onnx'), lambda runtime: dict(pixels=pixels), dict(pixels=0.99), allowed
-    if not pixels >= 0.99 and not allowed:
+    arguments = Path('a.onnx'), lambda runtime: dict(pixels=pixels), allowed
+    if pixels == 0.999 or allowed:
+        assert bool(compare_in_runtimes(*arguments)['onnxruntime'].deviation) == (pixels < 0.999)
+    else:
         with raises(UsageError, 'a.onnx was not written', 'onnxruntime', f'pixels {pixels}', '--allow-accuracy-drop'):
             compare_in_runtimes(*arguments)
-    else:
-        found = compare_in_runtimes(*arguments)['onnxruntime']
-        assert found.figures == f'pixels {pixels} (limit 0.99)' and bool(found.deviation) == (pixels < 0.99)

@@ -6,8 +6,7 @@ import numpy as np
 
 from mmvit.inference.runtimes import DETAILS
 
-DETAILS_OF_COLORS = dict(task='classification', classes=['red', 'green', 'blue'], palette=[],
-                         outputs=[dict(name='scores')], input=dict(name='images'))
+DETAILS_OF_COLORS = dict(task='classification', classes=['red', 'green', 'blue'], palette=[])
 
 
 def write_classifier(folder: Path, nodes: list, details: dict = DETAILS_OF_COLORS, **constants: np.ndarray) -> Path:

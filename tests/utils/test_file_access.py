@@ -22,9 +22,11 @@ def test_paths_that_are_not_files_are_refused(tmp_path):
 
 
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path):
+    """With the file beside it, that of an earlier one."""
     path = tmp_path / 'results.json'
+    (tmp_path / 'results.json.data').touch()
     for text in 'first', 'second':
-        with replaced_when_complete(path) as part:
+        with replaced_when_complete(path, ['.data']) as part:
             part.write_text(text)
     with raises(UsageError, path, 'cannot be written', 'No space left on device'), replaced_when_complete(path) as part:
         part.write_text('half')

@@ -1,8 +1,4 @@
 """Exports trained models to ONNX, and compares the files with PyTorch."""
-from mmvit_backbones.utils import versions
-
-versions.require('export')
-
-from .exporting import ExportedFile, export_model  # noqa: E402
+from .exporting import ExportedFile, export_model
 
 __all__ = ['ExportedFile', 'export_model']

@@ -11,8 +11,7 @@ from ..inference import Predictor
 from ..inference.runtimes import Arrays, PyTorchModel
 from .preprocess import Preprocess
 
-# They allow rounding errors. Detectors must find at least one instance.
-LIMITS = dict(resized=2, scores=1e-3, pixels=0.999, instances=1, matched=0.99, boxes=0.99, masks=0.99)
+LIMITS = dict(resized=2, scores=1e-3, pixels=0.999, matched=0.99, boxes=0.99, masks=0.99)  # allow rounding errors
 
 
 class PyTorchOutputs:
@@ -62,27 +61,25 @@ def compare_outputs(expected: Arrays, actual: Arrays) -> dict[str, float]:
 
     Returns:
         dict[str, float]: For a classifier, ``scores``: the largest difference. For a segmenter, ``pixels``: the
-        fraction of equal pixels. For a detector, ``instances``: the number of expected or actual instances, whichever
-        is larger. If there are instances, each expected instance is paired with the actual instance of its class that
-        has the highest IoU, and ``matched`` is the fraction of pairs whose IoU is at least the limit for ``boxes``,
-        reduced if there are more actual than expected instances. Over the matched pairs, ``scores`` is the
-        largest difference, and ``boxes`` and ``masks`` are the smallest IoUs.
+        fraction of equal pixels. For a detector, each expected instance is paired with the actual instance of its class
+        that has the highest IoU, and ``matched`` is the fraction of pairs whose IoU is at least the limit for
+        ``boxes``, reduced if there are more actual than expected instances. Over the matched pairs, ``scores`` is the
+        largest difference, and ``boxes`` and ``masks`` are the smallest IoUs. Without instances, there are no figures.
     """
     if 'segmentation' in expected:
         return dict(pixels=float((expected['segmentation'] == actual['segmentation']).mean()))
     if 'boxes' not in expected:
         return dict(scores=float(np.abs(expected['scores'] - actual['scores']).max()))
-    fewest, instances = sorted([len(expected['labels']), len(actual['labels'])])
-    if fewest == 0:
-        return dict(instances=instances, matched=0.) if instances else dict(instances=0)
+    numbers = len(expected['labels']), len(actual['labels'])
+    if not all(numbers):
+        return dict(matched=0.) if any(numbers) else {}
     ious = box_iou(torch.from_numpy(expected['boxes']), torch.from_numpy(actual['boxes'])).nan_to_num().numpy()
     ious[expected['labels'][:, None] != actual['labels']] = 0
     # Among equal boxes, the closest score wins.
     pairs = (ious - 1e-2 * np.abs(expected['scores'][:, None] - actual['scores'])).argmax(1)
     ious = ious[np.arange(len(pairs)), pairs]
     found = ious >= LIMITS['boxes']
-    result = dict(instances=instances,
-                  matched=float(found.mean()) * min(1., len(expected['labels']) / len(actual['labels'])),
+    result = dict(matched=float(found.mean()) * min(1., numbers[0] / numbers[1]),
                   scores=float(np.abs(expected['scores'] - actual['scores'][pairs])[found].max(initial=0)),
                   boxes=float(ious[found].min(initial=1)))
     if 'masks' in expected:
@@ -95,9 +92,8 @@ def compare_outputs(expected: Arrays, actual: Arrays) -> dict[str, float]:
 def worst(figures: Sequence[dict[str, float]]) -> dict[str, float]:
     """Combines the results of :func:`compare_outputs` for several images.
 
-    ``instances`` is the sum over the images; ``pixels`` and ``matched`` are means, ``matched`` over the images with
-    instances; the other results are the worst over the images.
+    ``pixels`` and ``matched`` are means, ``matched`` over the images with instances; the other results are the worst.
     """
-    choose = dict(scores=max, boxes=min, masks=min, instances=sum)
+    choose = dict(scores=max, boxes=min, masks=min)
     return {name: float(choose.get(name, np.mean)([figure[name] for figure in figures if name in figure]))
             for name in dict.fromkeys(name for figure in figures for name in figure)}

@@ -2,13 +2,11 @@
 import copy
 from typing import Any, NamedTuple
 
-import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 from torch import Tensor, nn
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.version import __version__
 
 from ..configs.files import leaf_datasets, type_name
 from ..utils.frameworks import takes_rgb, use_framework
@@ -32,7 +30,6 @@ class Parts(NamedTuple):
     takes: str
     outputs: list[str]
     size: tuple[int, int] | None = None  # height and width of all inputs of the network, if they cannot vary
-    details: dict = {}  # stored in the file, see docs/export.md
 
 
 def exported_geometry(cfg: Config) -> Geometry:
@@ -110,28 +107,16 @@ def split(model: Any, cfg: Config) -> Parts:
     source = model.data_preprocessor
     preprocess = Preprocess(geometry, source.get_buffer('mean'), source.get_buffer('std'), takes_rgb(source))
     size = geometry.size or getattr(model.backbone, 'image_size', None)  # as TimmBackbone has
-    details: dict[str, Any] = dict(
-        thresholds=thresholds_of(cfg), version=f'mmvit_backbones {__version__}, torch {torch.__version__}')
     if framework == 'mmpretrain':
-        return Parts(preprocess, model, Probabilities(), 'images', ['scores'], size, details)
+        return Parts(preprocess, model, Probabilities(), 'images', ['scores'], size)
     if framework == 'mmseg':
         for name, pool in list(model.named_modules()):
             if isinstance(pool, nn.AdaptiveAvgPool2d):
                 model.set_submodule(name, MatrixPool(pool.output_size))
-        return Parts(preprocess, Segment(model), ClassOfPixels(model.align_corners), 'images', ['segmentation'], size,
-                     details)
+        return Parts(preprocess, Segment(model), ClassOfPixels(model.align_corners), 'images', ['segmentation'], size)
     from .detection import postprocess_of
     postprocess, outputs = postprocess_of(model, geometry)
-    return Parts(preprocess, Detect(model), postprocess, 'image', outputs, size, details)
-
-
-def thresholds_of(cfg: Config) -> dict[str, float]:
-    """Returns the thresholds of a detector, which are constants in its exported file; empty for other models."""
-    if cfg.default_scope != 'mmdet':
-        return {}
-    test = cfg.model.test_cfg.get('rcnn') or cfg.model.test_cfg
-    names = dict(score='score_thr', instances='max_per_img', mask='mask_thr_binary')
-    return {**{name: test[key] for name, key in names.items() if key in test}, 'iou': test.nms.iou_threshold}
+    return Parts(preprocess, Detect(model), postprocess, 'image', outputs, size)
 
 
 class Part(nn.Module):

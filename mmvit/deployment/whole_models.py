@@ -10,6 +10,7 @@ import torch
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.export.graphs import COMPANIONS, save, to_onnx
 from mmvit_backbones.utils.file_access import check_outputs
+from mmvit_backbones.version import __version__
 
 from ..inference.runtimes import DETAILS, EXPORTED_SUFFIX
 from .agreement import Agreement
@@ -24,10 +25,11 @@ def write_parts(parts: Parts, path: str | PathLike, details: dict) -> None:
     Args:
         parts (Parts): The model, from :func:`split`.
         path (str | PathLike): File to write; weights of more than 1.5 GB are written to ``PATH.data``.
-        details (dict): Details in addition to those of the parts: ``task``, ``classes`` and others, see docs/export.md.
+        details (dict): ``task``, ``classes`` and others, see docs/export.md.
     """
     program = join({name: to_onnx(*each) for name, each in examples_of(parts).items()})
-    program.model.metadata_props[DETAILS] = json.dumps({**parts.details, **details})
+    versions = f'mmvit_backbones {__version__}, torch {torch.__version__}'
+    program.model.metadata_props[DETAILS] = json.dumps(dict(details, version=versions))
     save(program, path)
 
 

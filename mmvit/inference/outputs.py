@@ -86,9 +86,7 @@ def write_predictions(predictor: Predictor, names: dict[str, str], out_dir: str 
             full disk.
     """
     check_outputs('out_dir (--out-dir)', _planned(names.values(), Path(out_dir)), [*names, *reads])
-    drawn = SCORE_THR if score_thr is None else score_thr
-    outputs = _Outputs(names, Path(out_dir), save_results, drawn, predictor.category_ids)
-    return _write(predictor, names, outputs, batch_size, 0. if save_results and score_thr is None else drawn)
+    return _Outputs(predictor, names, Path(out_dir), save_results, score_thr).write_all(batch_size)
 
 
 def _planned(names: Iterable[str], out_dir: Path) -> Iterator[Path]:
@@ -98,43 +96,38 @@ def _planned(names: Iterable[str], out_dir: Path) -> Iterator[Path]:
     yield from (out_dir / 'results.csv', out_dir / 'results.json')
 
 
-def _write(predictor: Predictor, names: dict[str, str], outputs: '_Outputs', batch_size: int, score_thr: float
-           ) -> Iterator[Written]:
-    """Yields what :func:`write_predictions` yields."""
-    sources = iter(names)
-    try:
-        while batch := list(islice(sources, batch_size)):
-            for result in _predict(predictor, batch, batch_size, score_thr):
-                yield result if isinstance(result, Written) else outputs.write(result)
-    finally:
-        outputs.close(predictor.task)
-
-
-def _predict(predictor: Predictor, batch: list[str], batch_size: int, score_thr: float
-             ) -> Iterator[Result | Written]:
-    """Yields the result of each image, or its error; if a batch fails, its images are predicted one at a time."""
-    try:
-        yield from predictor(batch, batch_size, score_thr)
-    except UsageError as error:
-        if len(batch) == 1:
-            yield Written(batch[0], error=str(error))
-            return
-        for source in batch:
-            yield from _predict(predictor, [source], 1, score_thr)
-
-
 class _Outputs:
-    """Writes drawings and results to a folder; the arguments are those of :func:`write_predictions`.
+    """Writes drawings and results to a folder; the arguments are those of :func:`write_predictions`."""
 
-    ``drawn`` is the minimum score of objects in drawings, and ``category_ids`` are those of the classes, or None.
-    """
-
-    def __init__(self, names: dict[str, str], out_dir: Path, save_results: bool, drawn: float,
-                 category_ids: Sequence[int] | None) -> None:
-        self.names, self.out_dir, self.save_results = names, out_dir, save_results
-        self.drawn, self.category_ids = drawn, category_ids
+    def __init__(self, predictor: Predictor, names: dict[str, str], out_dir: Path, save_results: bool,
+                 score_thr: float | None) -> None:
+        self.predictor, self.names, self.out_dir, self.save_results = predictor, names, out_dir, save_results
+        self.drawn = SCORE_THR if score_thr is None else score_thr
+        self.kept = 0. if save_results and score_thr is None else self.drawn
         self.entries, self.rows, self.count = [], [], 0
         self.file('')
+
+    def write_all(self, batch_size: int) -> Iterator[Written]:
+        """Yields what :func:`write_predictions` yields."""
+        sources = iter(self.names)
+        try:
+            while batch := list(islice(sources, batch_size)):
+                yield from self.write_batch(batch)
+        finally:
+            self.close()
+
+    def write_batch(self, batch: list[str]) -> Iterator[Written]:
+        """Yields the drawing of each image, or its error; if a batch fails, its images are predicted one at a time."""
+        try:
+            results = self.predictor(batch, len(batch), self.kept)
+        except UsageError as error:
+            if len(batch) == 1:
+                yield Written(batch[0], error=str(error))
+            else:
+                for source in batch:
+                    yield from self.write_batch([source])
+        else:
+            yield from map(self.write, results)
 
     def write(self, result: Result) -> Written:
         name = self.names[result.source]
@@ -156,7 +149,7 @@ class _Outputs:
         else:
             self.count += 1
             self.entries += [dict(entry, file_name=result.source)
-                             for entry in result.to_coco(self.count, self.category_ids)]
+                             for entry in result.to_coco(self.count, self.predictor.category_ids)]
 
     def file(self, name: str) -> Path:
         """Returns the path of an output, after creating its folder."""
@@ -168,13 +161,14 @@ class _Outputs:
             raise UsageError(f'folder {folder} cannot be created: {error}') from error
         return path
 
-    def close(self, task: str) -> None:
-        if self.save_results and task == 'classification':
+    def close(self) -> None:
+        """Writes the table of classes, or the objects."""
+        if self.save_results and self.predictor.task == 'classification':
             with (replaced_when_complete(self.file('results.csv')) as part,
                   open(part, 'w', encoding='utf-8', newline='') as file):
                 best = range(1, Classification.count + 1)
                 csv.writer(file).writerows([['file', *(f'{kind}{i}' for i in best for kind in ('class', 'score'))],
                                             *self.rows])
-        elif self.save_results and task != 'segmentation':
+        elif self.save_results and self.predictor.task != 'segmentation':
             with replaced_when_complete(self.file('results.json')) as part, open(part, 'w', encoding='utf-8') as file:
                 json.dump(self.entries, file)

@@ -10,7 +10,7 @@ from mmvit_backbones.zoo.reading import find_checkpoint
 from ..configs.files import config_of, is_config, path_hint
 from ..configs.official import source_of
 from .results import SCORE_THR, Result, result_of
-from .runtimes import EXPORTED_SUFFIX, Exported, PyTorchModel, find_device
+from .runtimes import Exported, PyTorchModel, find_device, is_exported
 from .sources import read_images
 
 
@@ -51,8 +51,7 @@ class Predictor:
     def __init__(self, source: str | Path, config: str | None = None, checkpoint: str | None = None,
                  pretrained: bool | str = False, device: str | torch.device | None = None,
                  runtime: str | None = None, precision: str | None = None) -> None:
-        suffix = Path(source).suffix.lower()
-        if suffix == EXPORTED_SUFFIX:
+        if is_exported(str(source)):
             refuse(f'{source}, which contains its config and weights',
                    config=config, checkpoint=checkpoint, pretrained=pretrained)
             self.model = Exported(Path(source), runtime, device, precision)

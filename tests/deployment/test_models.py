@@ -129,7 +129,6 @@ def test_heads_whose_scores_are_no_softmax_are_refused(head):
 ARCH = dict(embed_dims=8, depths=[1, 1], num_heads=[1, 2], mlp_ratio=1)
 RESWIN = dict(type='ReSwin', out_indices=(0, 1), arch=dict(ARCH, window_size=7))
 RESTV2 = dict(type='ResTv2', out_indices=(0, 1), arch=dict(ARCH, reductions=[2, 1]))
-ONE_SIZE = {'test_dataloader.dataset.pipeline.1.keep_ratio': False}
 FREE_SIZE = {'test_dataloader.dataset.pipeline.1.keep_ratio': True}
 
 
@@ -172,13 +171,6 @@ def detector(kind: str) -> Config:
         cfg.model.roi_head.update(type='CascadeRoIHead', num_stages=2, stage_loss_weights=[1, 0.5], bbox_head=heads)
         cfg.model.train_cfg.rcnn = [cfg.model.train_cfg.rcnn] * 2
     cfg.model.backbone = RESTV2
-    return cfg
-
-
-def of_any_size(cfg: Config) -> Config:
-    """Returns a config whose test images keep their ratio, so that the network takes several sizes."""
-    resize, = (step for step in cfg.test_dataloader.dataset.pipeline if step['type'] == 'Resize')
-    resize['keep_ratio'] = True
     return cfg
 
 
@@ -232,7 +224,7 @@ def test_onnx_returns_the_predictions_of_the_framework(make, tmp_path):
     assert predictor.classes == reference.details['classes']
     assert {node.domain for node in onnx.load(path).graph.node} == {''}, 'operators that are not standard ONNX'
     details = json.loads({entry.key: entry.value for entry in onnx.load(path).metadata_props}[DETAILS])
-    assert {'thresholds', 'version', 'palette'} <= details.keys()
+    assert {'version', 'palette'} <= details.keys()
     result, = predictor(PATHS[0])
     names = sorted(result.name(item['label']) for item in result.items())
     printed = run_on_page('predict_onnx', path, PATHS[0]).splitlines()
@@ -296,7 +288,7 @@ def test_exported_parts_find_as_many_instances_as_the_config_says():
     parts = split(build_model(cfg), cfg)
     image = torch.from_numpy(IMAGES[0])
     labels, *_ = parts.postprocess(image, *parts.network(parts.preprocess(image)))
-    assert len(labels) == parts.details['thresholds']['instances'] == 150
+    assert len(labels) == 150
 
 
 @pytest.mark.usefixtures('symbolic_shapes')
@@ -407,7 +399,8 @@ def test_boxes_without_masks_can_be_exported():
 @torch.no_grad()
 def test_no_map_of_an_example_has_a_single_row_or_column():
     """torch.export would take its length as that of the maps of all images."""
-    cfg = of_any_size(detector('RetinaNet'))
+    cfg = detector('RetinaNet')
+    cfg.merge_from_dict(FREE_SIZE)
     cfg.merge_from_dict(dict(model=dict(
         neck=dict(num_outs=7), bbox_head=dict(anchor_generator=dict(strides=[4 * 2**level for level in range(7)])))))
     init_default_scope('mmdet')
@@ -418,7 +411,8 @@ def test_no_map_of_an_example_has_a_single_row_or_column():
 @torch.no_grad()
 def test_a_network_of_one_size_is_exported_for_it():
     """Such as a ViT of timm, whose positions have a size."""
-    cfg = of_any_size(detector('RetinaNet'))
+    cfg = detector('RetinaNet')
+    cfg.merge_from_dict(FREE_SIZE)
     init_default_scope('mmdet')
     model = build_model(cfg).eval()
     model.backbone.image_size = 64, 96

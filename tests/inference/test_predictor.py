@@ -16,7 +16,7 @@ from tiny_configs import TINY_CONFIGS
 from tiny_exports import mean_color_file
 
 from mmvit.configs.files import leaf_datasets, named_configs, read_config
-from mmvit.inference import Detection, Predictor, read_rgb
+from mmvit.inference import Predictor, read_rgb
 from mmvit.inference.runtimes import TestPipeline, installed_runtimes, openvino_core
 from mmvit_backbones.errors import UsageError
 
@@ -27,13 +27,6 @@ IMAGE = np.full((2, 4, 3), 7, dtype=np.uint8)
 def file(tmp_path):
     pytest.importorskip('onnx')
     return mean_color_file(tmp_path)
-
-
-def test_file_predicts(file):
-    found, = Predictor(file)(IMAGE)
-    assert sorted(found.labels) == [0, 1, 2] and found.scores.shape == (3, )
-    assert [item['category'] for item in found.to_dict()['items']] == [found.name(label) for label in found.labels]
-    assert found.draw().size == (4 * 156, 2 * 156)
 
 
 @pytest.mark.parametrize('source, arguments', [
@@ -109,27 +102,6 @@ def save(path, image, **options):
     return path
 
 
-def test_images_are_decoded_as_for_training(tmp_path):
-    """Images with orientation, CMYK, 16 bits, alpha, gray or a palette are decoded as in OpenCV, up to rounding."""
-    cv2 = pytest.importorskip('cv2')
-    rng = np.random.default_rng(0)
-    pixels = Image.fromarray(rng.integers(256, size=(6, 8, 3), dtype=np.uint8)).resize((48, 36))
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    gray = (np.linspace(0, 65535, 36 * 48).reshape(36, 48)).astype(np.uint16)
-    alpha = pixels.copy()
-    alpha.putalpha(Image.fromarray(rng.integers(256, size=(36, 48), dtype=np.uint8)))
-    files = [save(tmp_path / 'turned.jpg', pixels, exif=exif), save(tmp_path / 'cmyk.jpg', pixels.convert('CMYK')),
-             save(tmp_path / 'gray16.png', Image.fromarray(gray)), save(tmp_path / 'alpha.png', alpha),
-             save(tmp_path / 'gray.png', pixels.convert('L')), save(tmp_path / 'palette.png', pixels.convert('P'))]
-    for file in files:
-        expected = cv2.imread(str(file), cv2.IMREAD_COLOR)[..., ::-1]
-        actual = np.array(read_rgb(file))
-        assert actual.shape == expected.shape, file
-        assert np.abs(actual.astype(int) - expected).max() <= (3 if 'cmyk' in file.name else 1), file
-        np.testing.assert_array_equal(np.array(read_rgb(file.read_bytes())), actual)
-
-
 def test_sources(file, tmp_path):
     """Folders are searched, unreadable files stop a call, and batches do not change the results."""
     (tmp_path / 'images/deeper').mkdir(parents=True)
@@ -186,20 +158,6 @@ def test_damaged_exif_does_not_stop_the_prediction(file, tmp_path):
             name = tmp_path / f'images/{place}_{value}.jpg'
             name.write_bytes(content[:place] + bytes([value]) + content[place + 1:])
     assert len(Predictor(file)(tmp_path / 'images', batch_size=64)) == 3 * len(places)
-
-
-def test_results_in_coco_format(tmp_path):
-    masks = np.zeros((1, 20, 30), bool)
-    masks[0, 5:10, 8:20] = True
-    about = 'a.jpg', np.zeros((20, 30, 3), np.uint8), ['cat', 'dog'], [(9, 9, 9), (250, 250, 0)]
-    found = Detection(*about, np.array([1]), np.array([.9]), np.array([[8., 5., 20., 10.]]), masks)
-    entry, = found.to_coco(7, category_ids=[17, 18])
-    assert (entry['image_id'], entry['category_id'], entry['bbox']) == (7, 18, [8, 5, 12, 5])
-    from pycocotools.mask import area
-    assert area(entry['segmentation']) == 60
-    nothing = Detection(*about, *(found.labels[:0], found.scores[:0], found.boxes[:0], masks[:0]))
-    assert 'nothing' in repr(nothing)
-    assert nothing.to_coco(7) == [] and nothing.to_dict()['items'] == [] and nothing.draw().size == (18 * 30, 18 * 20)
 
 
 def untrained(tmp_path, task: str, backbone: dict, **options) -> Predictor:

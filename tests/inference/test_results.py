@@ -1,6 +1,7 @@
 """Results have the documented values, and drawings show each item in its color at its place."""
 import numpy as np
 import pytest
+from pycocotools.mask import area
 
 from mmvit.inference import Classification, Detection, Segmentation
 from mmvit.inference.results import Result, result_of
@@ -34,8 +35,12 @@ def test_values():
     assert (second['category_id'], second['bbox']) == (3, [0, 1, 2, 2])
     assert [entry['category_id'] for entry in found.to_coco(7, list(range(20, 40)))] == [21, 22, 27]
     assert repr(found) == "Detection('a.jpg', 30 x 20: dog 12.3%, 2 10.0%, 7 0.0%)"
-    with pytest.raises(NotImplementedError):
-        Result(*about()).items()
+    found.masks = np.zeros((3, 20, 30), bool)
+    found.masks[0, 5:10, 8:20] = True
+    assert area([entry['segmentation'] for entry in found.to_coco(7)]).tolist() == [60, 0, 0]
+    nothing = found.from_score(1)
+    assert 'nothing' in repr(nothing) and nothing.to_coco(7) == nothing.to_dict()['items'] == []
+    assert nothing.draw().size == (18 * 30, 18 * 20)
 
 
 def test_outputs_become_results():

@@ -18,9 +18,8 @@ from mmvit_backbones.utils import versions
 from mmvit_backbones.zoo.building import model_config
 from mmvit_backbones.zoo.variants import VARIANTS
 
-# Operators whose goldens are tested in ops/test_varied_size_window.py, layers/test_varied_size_attention.py and
-# layers/test_vitae_cell.py.
-ELSEWHERE = {'cells', 'vsa_attention_core', 'vsa_attention_module', 'vsa_sampling'}
+# Operators whose goldens are tested in ops/test_varied_size_window.py and layers/test_varied_size_attention.py.
+ELSEWHERE = {'vsa_attention_core', 'vsa_attention_module', 'vsa_sampling'}
 RUN_HERE = {name: golden for name, golden in GOLDENS.items() if name in NETWORKS or golden.get('model') in OPERATORS}
 
 NETWORKS_DEVIATE = 1e-8  # at most, in float64, as docs/zoo.md says; the digests have ten digits

@@ -1,78 +1,21 @@
-"""Refiner-ViT: behavior that the goldens don't cover, such as training, batch statistics and resized positions."""
+"""Refiner-ViT: behavior that the goldens don't cover, such as synchronized norms, tokens and resized positions."""
 import copy
+from functools import partial
 
 import pytest
 import torch
-import torch.nn.functional as F
-from helpers import raises, relative_error
-from mmengine.registry import MODELS
+from helpers import fresh_model, raises, relative_error, trained_model
 from tiny_configs import TINY_CONFIGS
 from torch import nn
 
-from mmvit_backbones.backbones.refiner_vit import RefinerPatchEmbed, SharedAttention
+from mmvit_backbones.backbones.refiner_vit import RefinerPatchEmbed
 
-
-def build(**arguments) -> nn.Module:
-    """Builds a tiny network with random statistics and weights in its batch norms."""
-    torch.manual_seed(0)
-    model = MODELS.build(dict(type='RefinerViT', **{**TINY_CONFIGS['RefinerViT'], **arguments}))
-    model.apply(randomize)
-    return model
-
-
-def randomize(module: nn.Module) -> None:
-    if isinstance(module, nn.BatchNorm2d):
-        nn.init.uniform_(module.weight, 0.5, 1.5)
-        nn.init.normal_(module.bias)
-        module.running_mean.normal_()
-        module.running_var.uniform_(0.5, 1.5)
-
-
-def shared_attention(num_heads: int = 2) -> SharedAttention:
-    torch.manual_seed(0)
-    attention = SharedAttention(8 * num_heads, num_heads).double()
-    attention.apply(randomize)
-    return attention
-
-
-def published_formula(attention: SharedAttention, x: torch.Tensor, prev_attn: torch.Tensor) -> torch.Tensor:
-    """Computes shared attention with the scale applied to the maps instead of the values."""
-    refiner = attention.refiner
-    inner = F.relu6(refiner.norm1(refiner.expand(prev_attn)))
-    inner = F.relu6(refiner.norm2(refiner.depthwise(inner)))
-    maps = attention.norm(refiner.norm3(refiner.project(inner)) + prev_attn) * attention.scale
-    value = attention.value(x).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
-    return attention.proj((maps @ value).transpose(1, 2).flatten(2))
-
-
-def inputs(batch: int = 3, tokens: int = 21) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.randn(batch, tokens, 16).double(), torch.randn(batch, 2, tokens, tokens).double()
-
-
-@pytest.mark.parametrize('training', [False, True])
-def test_shared_attention_matches_the_published_formula(training):
-    """Compares results, gradients and running statistics."""
-    attention, expected = shared_attention().train(training), shared_attention().train(training)
-    for change in (lambda norm: None, randomize):
-        torch.manual_seed(1)
-        attention.apply(change)
-        torch.manual_seed(1)
-        expected.apply(change)
-        x, prev_attn = (t.requires_grad_() for t in inputs())
-        (ours, _), theirs = attention(x, prev_attn), published_formula(expected, x, prev_attn)
-        torch.testing.assert_close(ours, theirs)
-        target = torch.randn_like(ours)
-        gradients = (torch.autograd.grad((out * target).sum(), [x, prev_attn, *module.parameters()])
-                     for out, module in ((ours, attention), (theirs, expected)))
-        for a, b in zip(*gradients):
-            torch.testing.assert_close(a, b, atol=1e-8, rtol=1e-6)
-        for a, b in zip(attention.buffers(), expected.buffers()):
-            torch.testing.assert_close(a, b)
+build = partial(fresh_model, 'RefinerViT')
 
 
 @torch.no_grad()
 def test_synchronized_batch_norms_give_the_same_results_in_evaluation():
-    model, images = build().eval(), torch.randn(1, 3, 64, 64)
+    model, images = trained_model('RefinerViT').eval(), torch.randn(1, 3, 64, 64)
     expected = model(images)
     converted = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     kinds = {type(module) for module in converted.modules()}

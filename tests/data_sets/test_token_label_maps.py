@@ -142,26 +142,6 @@ def test_pooled_labels_match_the_cropped_image():
         assert len(seen.unique()) > 3
 
 
-@pytest.mark.parametrize('options, box, means', [
-    ({}, None, [1.5, 0.5, 2.5, 0.5, 2.5]), ({}, (0, 0.5, 1, 0.5), [2.5, 2, 3, 2, 3]),
-    ({}, (0.5, 0, 0.5, 1), [1.5, 0.5, 2.5, 0.5, 2.5]),
-    (dict(transposed_boxes=True), (0.5, 0, 0.5, 1), [2.5, 2, 3, 2, 3])])
-@pytest.mark.parametrize('smoothing', [None, 0., 0.4])
-def test_values_of_targets(options, box, means, smoothing):
-    """The score of the class 3 is the column; the scores of the other classes are 0."""
-    results = dict(token_scores=torch.zeros(5, 4, 4), token_classes=torch.arange(3, 8)[:, None, None].repeat(1, 4, 4))
-    results['token_scores'][0] = torch.arange(4.)
-    if box:
-        results['token_box'] = box
-    if smoothing is not None:
-        options = dict(options, label_smooth_val=smoothing)
-    target = PoolTokenLabels(10, 2, **options)(results)['gt_score'].view(10, 5)
-    smoothing = 0.1 if smoothing is None else smoothing
-    scores = torch.zeros(10, 5)
-    scores[3] = torch.tensor(means)
-    torch.testing.assert_close(target, scores.softmax(0) * (1 - 0.9 * smoothing) + smoothing / 10)
-
-
 @pytest.mark.parametrize('name, value', [('grid_size', 0), ('label_smooth_val', 1), ('label_smooth_val', -0.1)])
 def test_wrong_arguments_of_targets(name, value):
     with raises(ValueError, name, value):

@@ -1,5 +1,6 @@
 """Tests varied-size windows: goldens, agreement of the backends, integration with PyTorch, and errors."""
 import os
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -45,6 +46,16 @@ def backends(*names: str) -> pytest.MarkDecorator:
 
 every_backend = backends('reference', 'cpp', 'cuda')
 every_compiled_backend = backends('cpp', 'cuda')
+each_operator = pytest.mark.parametrize('operator', [varied_size_window_attention, varied_size_window_sample])
+
+
+def arguments_of(operator: Callable, arguments: dict) -> dict:
+    """Returns the arguments of the attention for the attention, and those of its sampling for the sampling."""
+    return arguments if operator is varied_size_window_attention else sampling_of(arguments)
+
+
+def on_device(arguments: dict, backend: str) -> dict:
+    return {name: x.to(DEVICES[backend]) if torch.is_tensor(x) else x for name, x in arguments.items()}
 
 
 # ---- goldens
@@ -116,20 +127,10 @@ each_size = pytest.mark.parametrize('sizes', [
 
 @every_compiled_backend
 @each_size
+@each_operator
 @pytest.mark.parametrize('dtype', TOLERANCES, ids=str)
-def test_dtypes_of_attention(backend, sizes, dtype):
-    compare_dtypes(problem(*sizes, dtype=dtype), backend, varied_size_window_attention)
-
-
-@every_compiled_backend
-@each_size
-@pytest.mark.parametrize('dtype', TOLERANCES, ids=str)
-def test_dtypes_of_sampling(backend, sizes, dtype):
-    compare_dtypes(sampling_of(problem(*sizes, dtype=dtype)), backend, varied_size_window_sample)
-
-
-def compare_dtypes(arguments, backend, operator):
-    dtype = arguments['scale'].dtype
+def test_dtypes(backend, sizes, operator, dtype):
+    arguments = arguments_of(operator, problem(*sizes, dtype=dtype))
     exact = {key: x.double() if isinstance(x, torch.Tensor) else x for key, x in arguments.items()}
     expected = evaluate(exact, 'reference', operator)
     actual = evaluate(arguments, backend, operator)
@@ -178,11 +179,10 @@ def test_any_strides(backend):
         {'k': gaps, 'offset': arguments['offset'].transpose(3, 4).contiguous().transpose(3, 4)},
     ]
     for layout in layouts:
-        tensors = {key: x.to(DEVICES[backend]) if isinstance(x, torch.Tensor) else x
-                   for key, x in {**arguments, **layout}.items()}
+        tensors = on_device({**arguments, **layout}, backend)
         assert torch.equal(varied_size_window_attention(**tensors, backend=backend).cpu(), expected['out'])
     leaf = arguments['q'].detach().to(DEVICES[backend]).requires_grad_()
-    tensors = {key: x.to(DEVICES[backend]) if isinstance(x, torch.Tensor) else x for key, x in arguments.items()}
+    tensors = on_device(arguments, backend)
     varied_size_window_attention(**{**tensors, 'q': leaf}, backend=backend).sum().backward()  # expanded gradient
     assert leaf.grad.isfinite().all()
 
@@ -229,19 +229,6 @@ def test_more_elements_than_32_bit_integers_can_index(backend):
     assert torch.equal(sampled[0, 0, 0].cpu(), corner)
 
 
-@pytest.mark.slow
-@every_backend
-def test_gradcheck(backend):
-    arguments = problem(1, 2, 2, 4, 5, 3, pad=(1, 0))
-    tensors = {key: x.to(DEVICES[backend]) if isinstance(x, torch.Tensor) else x for key, x in arguments.items()}
-    leaves = [tensors[key].detach().requires_grad_() for key in ('q', 'k', 'v', 'scale', 'offset', 'bias_table')]
-    rounding = 1e-12 if backend == 'cuda' else 0.  # gradients of pixels are sums in any order
-    assert torch.autograd.gradcheck(lambda *x: varied_size_window_attention(*x, 3, (1, 0), backend=backend), leaves,
-                                    fast_mode=False, nondet_tol=rounding)
-    assert torch.autograd.gradcheck(lambda *x: varied_size_window_sample(*x, 3, (1, 0), backend=backend), leaves[2:5],
-                                    nondet_tol=rounding)
-
-
 @backends('cpp')
 def test_results_do_not_depend_on_the_number_of_threads(backend):
     arguments = problem(1, 2, 16, 20, 26, 7, dtype=torch.float32, spread=3)
@@ -282,11 +269,10 @@ class RecordedNames(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize('operator', [varied_size_window_attention, varied_size_window_sample])
+@each_operator
 def test_sampling_has_deterministic_gradients_on_gpus(operator, deterministic):
     """PyTorch's ``grid_sample`` has none. Meta tensors run the same functions as tensors on a GPU."""
-    arguments = problem(1, 2, 16, 14, 21, 7, dtype=torch.float32)
-    arguments = arguments if operator is varied_size_window_attention else sampling_of(arguments)
+    arguments = arguments_of(operator, problem(1, 2, 16, 14, 21, 7, dtype=torch.float32))
     tensors = {key: x.detach().to('meta').requires_grad_() for key, x in arguments.items() if torch.is_tensor(x)}
     with RecordedNames() as names:
         operator(**{**arguments, **tensors}).sum().backward()
@@ -297,26 +283,22 @@ def test_sampling_has_deterministic_gradients_on_gpus(operator, deterministic):
 
 
 @pytest.mark.parametrize('dtype', [torch.float64, torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize('operator', [varied_size_window_attention, varied_size_window_sample])
+@each_operator
 def test_pixels_are_gathered_like_grid_sample(operator, dtype, monkeypatch):
     """The windows lie inside, at the edges and outside of the map; one position is not a number."""
     generator = torch.Generator().manual_seed(0)
     arguments = problem(2, 3, 5, 8, 10, 3, (1, 0), dtype=dtype, generator=generator)
     arguments['offset'].data[0, 0, 0, 0, :2] = torch.tensor([float('nan'), 1e9])
-    if operator is varied_size_window_sample:
-        arguments = sampling_of(arguments)
+    arguments = arguments_of(operator, arguments)
     expected = evaluate(arguments, 'reference', operator)
     monkeypatch.setattr(varied_size_window, 'needs_gathers', lambda *tensors: True)
     assert_agree(evaluate(arguments, 'reference', operator), expected, TOLERANCES[dtype])
 
 
 @every_compiled_backend
-@pytest.mark.parametrize('operator', [varied_size_window_attention, varied_size_window_sample])
+@each_operator
 def test_second_derivatives_need_plain_pytorch(operator, backend):
-    arguments = problem(1, 1, 3, 5, 7, 3)
-    if operator is varied_size_window_sample:
-        arguments = sampling_of(arguments)
-    tensors = {key: x.to(DEVICES[backend]) if isinstance(x, torch.Tensor) else x for key, x in arguments.items()}
+    tensors = on_device(arguments_of(operator, problem(1, 1, 3, 5, 7, 3)), backend)
     offset = tensors['offset'].detach().requires_grad_()
     out = operator(**{**tensors, 'offset': offset}, backend=backend)
     grad, = torch.autograd.grad(out.square().sum(), offset, create_graph=True)
@@ -384,8 +366,7 @@ def test_operator_compiles_into_one_dynamic_graph(backend):
 def test_autocast(backend):
     """Attention runs in bfloat16, sampling in the dtype of its features, and positions are in float32."""
     device = DEVICES[backend]
-    arguments = {key: x.to(device) if isinstance(x, torch.Tensor) else x
-                 for key, x in problem(1, 2, 8, 14, 14, 7, dtype=torch.float32).items()}
+    arguments = on_device(problem(1, 2, 8, 14, 14, 7, dtype=torch.float32), backend)
     expected = varied_size_window_attention(**arguments, backend=backend)
     with torch.autocast(device, dtype=torch.bfloat16):
         out = varied_size_window_attention(**arguments, backend=backend)
@@ -427,16 +408,13 @@ def test_wrong_arguments(change, words):
         varied_size_window_attention(**{**arguments, **change})
 
 
-@pytest.mark.parametrize('name', ['k', 'v'])
-def test_dtypes_must_be_the_same(name):
+def test_wrong_dtypes():
     arguments = problem(1, 2, 8, 10, 13, 4, dtype=torch.float32)
-    with raises(TypeError, 'same dtype', 'float64'):
-        varied_size_window_attention(**{**arguments, name: arguments[name].double()})
-
-
-def test_integers_are_refused():
+    for name in 'kv':
+        with raises(TypeError, 'same dtype', 'float64'):
+            varied_size_window_attention(**{**arguments, name: arguments[name].double()})
     with raises(TypeError, 'float16', 'int64'):
-        varied_size_window_sample(torch.zeros(1, 1, 1, 4, 4, dtype=torch.int64), *torch.zeros(2, 1, 1, 2, 1, 1), 4)
+        varied_size_window_sample(**{**sampling_of(arguments), 'features': arguments['k'].long()})
 
 
 @backends('cpp')

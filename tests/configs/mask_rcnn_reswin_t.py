@@ -1,12 +1,10 @@
-# Mask R-CNN on the large objects in 12 images of COCO, for tests. It overfits these images.
+# Mask R-CNN on the large objects in 12 images of COCO, for tests.
 _base_ = [
     '../../configs/_base_/models/mask_rcnn.py', '../../configs/_base_/datasets/coco_instance.py',
     '../../configs/_base_/schedules/coco_1x.py', '../../configs/_base_/mmdet_runtime.py'
 ]
 data_root = 'data/coco_mini/'
-metainfo = dict(
-    classes=('person', 'vehicle', 'animal', 'food'),
-    palette=[(220, 20, 60), (0, 60, 230), (255, 150, 0), (0, 160, 60)])
+metainfo = dict(classes=('person', 'vehicle', 'animal', 'food'))
 norm_cfg = dict(type='GN', num_groups=16)
 scale = (128, 128)  # batches have no padding, because the aspect ratio is not kept
 train_pipeline = [
@@ -48,15 +46,3 @@ model = dict(  # smaller anchors for small images; fewer channels and proposals 
         mask_head=dict(in_channels=128, conv_out_channels=64, num_convs=2, num_classes=4, norm_cfg=norm_cfg)),
     train_cfg=dict(rpn_proposal=dict(nms_pre=500, max_per_img=100), rcnn=dict(sampler=dict(num=32))),
     test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=100), rcnn=dict(score_thr=0.02, max_per_img=20)))
-train_cfg = dict(max_epochs=48, val_interval=48)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=20),
-    dict(type='CosineAnnealingLR', eta_min=1e-6, begin=0, end=48, by_epoch=True, convert_to_iter_based=True),
-]
-optim_wrapper = dict(optimizer=dict(lr=8e-4, weight_decay=0., fused=True), clip_grad=dict(max_norm=10.0))
-default_hooks = dict(
-    logger=dict(interval=2),
-    checkpoint=dict(interval=48, max_keep_ckpts=1, save_optimizer=False),
-    visualization=dict(score_thr=0.3))
-log_processor = dict(window_size=6)
-randomness = dict(seed=0)  # for the same curve in each run

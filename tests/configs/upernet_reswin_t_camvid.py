@@ -1,4 +1,4 @@
-# UperNet on 60 + 10 street scenes of CamVid, for tests. Small images and a short schedule.
+# UperNet on 60 + 10 street scenes of CamVid at small size, for tests.
 _base_ = [
     '../../configs/_base_/models/upernet.py', '../../configs/_base_/datasets/ade20k.py',
     '../../configs/_base_/schedules/ade20k_160k.py', '../../configs/_base_/mmseg_runtime.py'
@@ -6,9 +6,7 @@ _base_ = [
 norm_cfg = dict(type='BN', requires_grad=True)  # synchronized batch norms require GPUs
 data_root = 'data/camvid_mini/'
 metainfo = dict(
-    classes=('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence', 'car', 'pedestrian', 'bicyclist'),
-    palette=[[135, 190, 235], [150, 60, 50], [240, 220, 60], [120, 90, 130], [230, 140, 220], [60, 140, 50],
-             [255, 120, 0], [120, 110, 60], [30, 40, 200], [220, 20, 60], [0, 200, 200]])
+    classes=('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence', 'car', 'pedestrian', 'bicyclist'))
 scale = (128, 96)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -52,12 +50,3 @@ model = dict(
     decode_head=dict(
         in_channels=[96, 192, 384, 768], num_classes=11, channels=64, dropout_ratio=0., norm_cfg=norm_cfg),
     auxiliary_head=dict(in_channels=384, num_classes=11, channels=64, dropout_ratio=0., norm_cfg=norm_cfg))
-train_cfg = dict(max_iters=200, val_interval=200)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=20),
-    dict(type='PolyLR', eta_min=0., power=1., begin=20, end=200, by_epoch=False),
-]
-optim_wrapper = dict(optimizer=dict(lr=1e-3, fused=True), clip_grad=dict(max_norm=5.0))
-default_hooks = dict(logger=dict(interval=4), checkpoint=dict(interval=200, save_optimizer=False))
-log_processor = dict(window_size=4)
-randomness = dict(seed=0)  # for the same curve in each run

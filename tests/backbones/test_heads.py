@@ -1,7 +1,7 @@
 """Numbers of attention heads, compared with the tables of the papers, and of parameters, compared with the authors'.
 
 In some networks, such as ViTAEv2, the shapes of the weights don't depend on the number of heads, so published weights
-would load with a wrong number and give wrong predictions. The goldens do not cover the large networks.
+would load with a wrong number and give wrong predictions. The goldens of large networks take minutes.
 """
 import pytest
 import torch

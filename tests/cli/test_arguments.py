@@ -117,11 +117,6 @@ def test_help_of_options_is_that_of_the_arguments_of_the_function():
     assert '100 epochs' in texts['epochs'] and 'auto' not in texts['batch_size']
 
 
-def test_help_states_the_defaults_of_its_own_command():
-    texts = {action.dest: action.help for action in parser_of('test')._actions}
-    assert "the training's" in texts['size'] and 'test in the work dir' in texts['work_dir']
-
-
 @pytest.mark.parametrize('subcommand', SUBCOMMANDS)
 def test_options_cannot_be_abbreviated(subcommand):
     assert not parser_of(subcommand).allow_abbrev

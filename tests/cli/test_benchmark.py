@@ -17,13 +17,6 @@ def test_options_that_exclude_each_other(arguments, words, tmp_path, monkeypatch
         call(*arguments)
 
 
-def test_an_error_is_one_line(run, capsys):
-    with pytest.raises(SystemExit):
-        run('benchmark', 'reswin_tiny', '--baseline', 'torch:x')
-    error, = capsys.readouterr().err.splitlines()
-    assert error.startswith('error: ') and 'baseline' in error and 'torch:x' in error
-
-
 @pytest.mark.slow
 def test_outputs(run):
     table = run('benchmark', 'rest_lite', '--baseline', 'rest_lite', *SMALL, '--precision', 'bfloat16').splitlines()

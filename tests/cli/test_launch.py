@@ -4,10 +4,8 @@ import os
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
-from functools import partial
 from shlex import quote
 
 import pytest
@@ -15,7 +13,7 @@ import torch
 from helpers import ROOT, raises
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
-from runs import Run, be_one_of, end, train_together
+from runs import end, train_together
 from subcommands import call
 
 import mmvit.cli
@@ -97,11 +95,6 @@ def test_config_with_a_syntax_error(tmp_path):
         read_config(str(config))
 
 
-def test_known_options():
-    cfg = read_config(str(TINY), options={'randomness.seed': 3, 'model.head.topk': (1, ), 'param_scheduler.1.T_max': 2})
-    assert (cfg.randomness.seed, cfg.model.head.topk, cfg.param_scheduler[1].T_max) == (3, (1, ), 2)
-
-
 def test_truncated_checkpoint_is_reported_before_any_work(tiny_checkpoint, tmp_path):
     path = tmp_path / 'half.pth'
     path.write_bytes(tiny_checkpoint.read_bytes()[:5000])
@@ -165,26 +158,18 @@ def test_stopped_slurm_training_is_queued_again(variables, calls, tmp_path):
 @pytest.mark.workflow
 def test_two_processes_take_the_same_step(tmp_path):
     """They have the variables of Open MPI; test_compile.py has those of torchrun. CPUs do not synchronize norms."""
-    runs = train_together(tmp_path / 'work', 'sync_bn=torch', launcher='mpi', config=TRAINING / 'two_processes.py')
+    runs = train_together(tmp_path, 'mpi', TRAINING / 'two_processes.py', '--work-dir', tmp_path / 'work',
+                          '--cfg-options', 'sync_bn=torch')
     end(runs)
     assert [run.text.splitlines().count(f'  mmvit test {quote(str(tmp_path / "work"))}') for run in runs] == [1, 0]
     assert (tmp_path / 'work/epoch_1.pth').exists()
-
-
-def started_together(tmp_path, launcher, *arguments):
-    """Starts `mmvit train` in two processes, which end before the first step."""
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    return [Run(tmp_path / f'{rank}.txt', 'train', *arguments, '--launcher', launcher,
-                before=partial(be_one_of, rank, 2, port, launcher)) for rank in range(2)]
 
 
 def test_a_launcher_takes_a_recipe_that_is_finished_for_its_processes(tmp_path):
     """The error names the two commands; the first writes what the second starts."""
     arguments = ['rest_lite', '--class-folder', FLOWERS, '--no-pretrained', '--batch-size', '5', '--work-dir',
                  tmp_path / 'run']
-    runs = started_together(tmp_path, 'pytorch', *arguments)
+    runs = train_together(tmp_path, 'pytorch', *arguments)
     end(runs, 1)
     first, then = re.findall(r'by: mmvit (.*?)(?:;|$)', runs[0].error)
     assert 'error' not in runs[1].text and not (tmp_path / 'run').exists()
@@ -193,7 +178,7 @@ def test_a_launcher_takes_a_recipe_that_is_finished_for_its_processes(tmp_path):
     alone = fine_tune('rest_lite', class_folder=FLOWERS, pretrained=False, batch_size=5, check_files=False,
                       out=str(tmp_path / 'alone'))
     assert Config.fromfile(file).param_scheduler[-1].end == math.ceil(alone.param_scheduler[-1].end / 2)
-    runs = started_together(tmp_path, 'mpi', file, '--check')
+    runs = train_together(tmp_path, 'mpi', file, '--check')
     end(runs)
     assert [run.text.splitlines().count('ok') for run in runs] == [1, 0]
     assert then == f'train {quote(str(file))} --launcher pytorch'
@@ -204,7 +189,7 @@ def test_a_launcher_takes_a_recipe_that_is_finished_for_its_processes(tmp_path):
 def test_an_error_of_all_processes_is_printed_once(tmp_path):
     config = tmp_path / 'tiny.py'
     config.write_text(f"_base_ = {str(TINY)!r}\ntrain_dataloader = dict(dataset=dict(data_root='nowhere'))\n")
-    runs = started_together(tmp_path, 'mpi', config)
+    runs = train_together(tmp_path, 'mpi', config)
     end(runs, 1)
     assert 'nowhere' in runs[0].error and 'error' not in runs[1].text
 

@@ -271,11 +271,13 @@ param_scheduler = []
 def test_two_processes_take_the_same_steps(tmp_path):
     (tmp_path / 'config.py').write_text(TINY_REVIT)
     losses = []
-    for options in ['--compile'], []:
+    for compiled in ['--compile'], []:
         work_dir = tmp_path / f'work{len(losses)}'
-        runs = train_together(work_dir, *options, config=tmp_path / 'config.py')
+        work_dir.mkdir()
+        options = [*compiled, '--work-dir', work_dir, '--seed', 7]
+        runs = train_together(work_dir, 'pytorch', tmp_path / 'config.py', *options)
         end(runs)
-        assert ('CompileHook' in runs[0].text) is bool(options) and 'nothing is compiled' not in runs[0].text
+        assert ('CompileHook' in runs[0].text) is bool(compiled) and 'nothing is compiled' not in runs[0].text
         lines = next(work_dir.glob('*/vis_data/scalars.json')).read_text().splitlines()
         losses.append([line['loss'] for line in map(json.loads, lines) if 'loss' in line])
     assert len(losses[0]) == 2 and losses[0] == pytest.approx(losses[1], 1e-3)

@@ -112,16 +112,6 @@ def test_norms_and_gelus_equal_those_of_pytorch(dtype, tmp_path):
         torch.testing.assert_close(torch.from_numpy(actual), expected)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('change', [0.01, float('nan')])
-def test_differences_are_found(change, tmp_path):
-    model, path = OneConvolution(3, 4, 3), tmp_path / 'network.onnx'
-    export_onnx(model, path)
-    assert compare_onnx(model, path, [(9, 7)]) < 1e-4
-    model.bias.data.add_(change)
-    assert not compare_onnx(model, path, [(9, 7)]) < 1e-4
-
-
 class TransposedSums(nn.Module):
     """Sums of maps that were transposed, also as outputs, and maps that are transposed back."""
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 pytest.importorskip('onnx')
 
 from mmvit.inference.runtimes import installed_runtimes, open_session
-from mmvit_backbones.ops.sizes import at_least_one, ceil_div, is_positive, to_multiple
 from mmvit_backbones.utils import versions
 
 # No single token comes first, after which OpenVINO's own attention would stay wrong (docs/export.md).
@@ -60,28 +59,6 @@ def largest_difference(model: nn.Module, run: Callable[[Tensor], list[Tensor]], 
         images = torch.rand(1 + number % 2, 3, *size)
         found[size] = max(difference(*maps) for maps in zip(run(images), model(images), strict=True))
     return found
-
-
-class Sizes(nn.Module):
-    """Computes sizes like the networks."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        length, zero = len(x), 0 * x[0]
-        padding = to_multiple(length, 7) - length
-        sizes = (ceil_div(length, 7), ceil_div(ceil_div(length, 2), 2), padding, padding // 2, is_positive(length - 1),
-                 at_least_one(length // 7))
-        return torch.stack([zero + size for size in sizes])
-
-
-def test_sizes_in_onnx_files(tmp_path):
-    path = tmp_path / 'sizes.onnx'
-    torch.onnx.export(Sizes().eval(), (torch.zeros(15), ), path, dynamo=True, verbose=False, input_names=['x'],
-                      dynamic_shapes=({0: torch.export.Dim.DYNAMIC}, ))
-    session = open_session(path)
-    for length in range(1, 60):
-        x = torch.zeros(length)
-        found, = session(dict(x=x.numpy())).values()
-        assert found.tolist() == Sizes()(x).tolist(), length
 
 
 @pytest.mark.compiler

@@ -46,7 +46,8 @@ def test_all_bad_files_of_a_folder_are_listed(tmp_path):
     assert len(listed) == 7 and all('cannot be read' in error for error in listed)
 
 
-@pytest.mark.parametrize('name, folder', [('coco_folder', 'coco_mini'), ('class_folder', 'flowers_mini')])
+@pytest.mark.parametrize('name, folder', [
+    ('coco_folder', 'coco_mini'), ('class_folder', 'flowers_mini'), ('seg_folder', 'camvid_mini')])
 def test_good_folders_have_no_errors(name, folder):
     assert errors_and_warnings(folder_problems(**{name: DATA / folder}))[0] == []
 

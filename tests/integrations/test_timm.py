@@ -37,12 +37,6 @@ def images(batch: int = 2) -> torch.Tensor:
     return torch.randn(batch, 3, 64, 64)
 
 
-@pytest.mark.enumerates
-def test_every_family_is_tested():
-    assert NAMES.keys() == TINY_CONFIGS.keys()
-    assert {VARIANTS[name].family.name for name in NAMES.values()} == {v.family.name for v in VARIANTS.values()}
-
-
 @each
 @torch.no_grad()
 def test_forward(network):

@@ -98,13 +98,13 @@ def train(work_dir: Path, *arguments, config: Path = TINY, **options) -> Run:
     return Run(log, 'train', config, '--work-dir', work_dir, *flags, '--cfg-options', *settings, **options)
 
 
-def train_together(work_dir: Path, *arguments, launcher: str = 'pytorch', **options) -> list[Run]:
-    """Starts a training in two processes."""
+def train_together(folder: Path, launcher: str, *arguments) -> list[Run]:
+    """Starts `mmvit train` in two processes, whose logs are in a folder."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
-    return [train(work_dir, f'--launcher={launcher}', *arguments, before=partial(be_one_of, rank, 2, port, launcher),
-                  **options) for rank in range(2)]
+    return [Run(folder / f'{rank}.txt', 'train', *arguments, '--launcher', launcher,
+                before=partial(be_one_of, rank, 2, port, launcher)) for rank in range(2)]
 
 
 def end(runs: list[Run], code: int = 0) -> None:

@@ -1,8 +1,7 @@
-"""Kernels, memory traffic, peak memory and saved activations are counted without computing them."""
+"""Saved activations are counted."""
 import pytest
 import torch
 from torch import nn
-from traffic import count
 
 from mmvit.utils.counters import bytes_of, saved_storages
 
@@ -10,7 +9,7 @@ BYTES = 4 * 2 * 3 * 5 * 7  # of the images
 
 
 class Scale(nn.Module):
-    """Two elementwise kernels, without and with saved activations."""
+    """Two elementwise kernels, which save the input of the first and the result of the second."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -18,14 +17,6 @@ class Scale(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return (x * self.weight).relu().flatten(1)
-
-
-def test_kernels_and_bytes_of_a_model():
-    """The result of the product is freed before the loss; the result of ReLU is saved."""
-    found = count(Scale().to('meta'), torch.empty(2, 3, 5, 7, device='meta'))
-    assert found['forward'] == dict(kernels=2, moved=4 * BYTES + 4, peak=2 * BYTES)
-    assert found['step']['saved'] == BYTES and found['step']['peak'] >= 2 * BYTES
-    assert found['step']['kernels'] > 4 and found['step']['moved'] > 10 * BYTES
 
 
 @pytest.mark.parametrize('ignore', ['none', 'model', 'input'])

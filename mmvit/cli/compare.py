@@ -1,7 +1,7 @@
 """Compares backbones on the same data: the same head, recipe, schedule, augmentation, image order and seeds.
 
     mmvit compare reswin_tiny restv2_tiny resnet50 --coco-folder FOLDER
-    mmvit compare reswin_tiny timm:swin_tiny_patch4_window7_224 --seg-folder FOLDER --freeze --epochs 20
+    mmvit compare reswin_tiny timm:swin_tiny_patch4_window7_224 --seg-folder FOLDER --freeze all --epochs 20
     mmvit compare reswin_tiny vitaev2_small --class-folder FOLDER --no-pretrained    # from random weights
     mmvit compare reswin_tiny ablation.py --seg-folder FOLDER
 
@@ -26,9 +26,7 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('networks', nargs='+', metavar='NETWORK',
                         help='name from mmvit models, resnet50, timm:NAME, or a config with a backbone')
     add_fine_tuning_arguments(parser, COMPARED)
-    parser.add_argument('--batch-size', type=COUNT, metavar='N')
     parser.add_argument('--seeds', type=COUNT, default=3, metavar='N')
-    parser.add_argument('--freeze', action='store_true', help='train only neck and heads')
     parser.add_argument('--out', type=output_folder, default='compare', metavar='FOLDER')
     return with_help(parser, 'comparing.comparison.compare', 'recipes.arguments.FineTuning')
 

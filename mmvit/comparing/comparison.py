@@ -1,6 +1,5 @@
 """Compares backbones on the same data: the same head, recipe, schedule, augmentation, image order and seeds."""
 import json
-import math
 import re
 import statistics
 import subprocess
@@ -10,13 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from mmvit_backbones.engine.optimizers.layer_decay import depths_of
 from mmvit_backbones.errors import UsageError
 
 from ..configs.tasks import find_task
@@ -25,14 +23,14 @@ from ..folders.record import RECORD, changes
 from ..inference import Predictor
 from ..recipes import fine_tune
 from ..recipes.arguments import COMPARED, FIELDS, find_difference
-from ..recipes.networks import of_unweighted
+from ..running.rehearsal import rehearse
 from ..utils.counters import count_macs
 from ..utils.frameworks import build_dataset
 from ..utils.shell import same_mmvit
 from ..utils.tables import as_markdown
 
-TIMED_IMAGES, FEW_IMAGES = 20, 100
-SETTINGS, REPORT = 'settings.json', ('README.md', 'plot.png')
+TIMED_IMAGES = 20
+SETTINGS, RECIPE, REPORT = 'settings.json', 'recipe.py', ('README.md', 'plot.png')
 
 
 @dataclass(frozen=True)
@@ -42,38 +40,34 @@ class Comparison:
     Args:
         rows (list[dict]): Figures of each network, best first: ``network``, ``metric`` (mean of the seeds), ``lowest``,
             ``highest``, ``seeds``, parameters, GMACs and times in milliseconds.
-        differences (list[str]): Sentences that say which networks differ by more than their seeds.
         unit (str): Name of the metric.
         out (Path): Folder with README.md, plot.png and the runs.
     """
 
     rows: list[dict]
-    differences: list[str]
     unit: str
     out: Path
 
     def __str__(self) -> str:
-        return f'{make_table(self.rows, self.unit)}\n\n' + '\n'.join(f'- {line}' for line in self.differences) + '\n'
+        return make_table(self.rows, self.unit)
 
 
 def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_folder: str | None = None,
             seg_folder: str | None = None, val_fraction: float | None = None, split_seed: int = 0,
             size: int | Sequence[int] | None = None, batch_size: int | None = None, boxes_only: bool = False,
-            epochs: int | None = None, pretrained: bool | str = True, freeze: bool = False,
+            epochs: int | None = None, pretrained: bool | str = True, freeze: int | Literal['all'] | None = None,
             layer_decay: float | None = None, seeds: int = 3, out: str = 'compare') -> Comparison:
     """Trains a model with each of several backbones, and returns their metrics, times and sizes.
 
-    Each run is an ordinary training in a process of its own, whose config and log are in ``out``. A second call
-    continues a stopped comparison, or adds networks and seeds. On a CPU, the same call in another folder gives the same
-    metrics.
+    Each run is an ordinary training in a process of its own, whose config and log are in ``out``. All are rehearsed
+    before the first one starts. A second call continues a stopped comparison, or adds networks and seeds. On a CPU, the
+    same call in another folder gives the same metrics.
 
     Args:
         networks (Sequence[str]): Names from ``list_models()``, ``'resnet50'``, ``'timm:NAME'``, or configs whose
             ``model.backbone`` is compared.
-        class_folder, coco_folder, seg_folder, val_fraction, split_seed, size, boxes_only, epochs, pretrained: As in
-            :class:`~mmvit.recipes.FineTuning`; all networks get the same recipe.
-        batch_size (int | None): Images per step. Defaults to None: 16, 2 and 4 for the three tasks.
-        freeze (bool): Whether to train only neck and heads. Defaults to False.
+        class_folder, coco_folder, seg_folder, val_fraction, split_seed, size, batch_size, boxes_only, epochs,
+        pretrained, freeze: As in :class:`~mmvit.recipes.FineTuning`; all networks get the same recipe.
         layer_decay (float | None): Factor of the learning rate from each level to the one before it. All networks have
             a stem and four levels, which are their stages, or quarters of the blocks of other networks. 1 turns it off.
             Defaults to None: 0.9, and 1 from random weights.
@@ -85,8 +79,7 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
             other settings or another README.md, or a training fails.
     """
     settings = {name: value for name, value in locals().items()
-                if name in (*COMPARED, 'batch_size') and value != FIELDS[name].default}
-    settings['freeze'] = 'all' if freeze else None
+                if name in COMPARED and value != FIELDS[name].default}
     folder, names = Path(out), list(dict.fromkeys(networks))
     if seeds < 1 or not names:
         raise UsageError(f'networks and seeds must be at least 1, got {len(names)} and {seeds}')
@@ -103,9 +96,10 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
     recipes = {name: fine_tune(name, **settings, decay_type='level_wise', check_files=name == names[0],
                                out=str(folder / 'data')) for name in names}
     for name, cfg in recipes.items():
-        check_rates(name, cfg)
+        if not (name_folder(folder, name) / RECIPE).exists():
+            rehearse(cfg)
     for name, cfg in recipes.items():
-        write_file(name_folder(folder, name), 'recipe.py', cfg.text)
+        write_file(name_folder(folder, name), RECIPE, cfg.text)
     write_file(folder, SETTINGS, json.dumps(settings, indent=1))
     results = train_all(recipes, seeds, folder)
     return write_report(folder, summarize(results, measure(recipes, folder), recipes), recipes, settings)
@@ -135,21 +129,6 @@ def check_settings(out: Path, now: Mapping[str, Any]) -> None:
                          'another --out')
 
 
-# ---- recipes
-
-
-def check_rates(network: str, cfg: Config) -> None:
-    """Raises UsageError if learning rates decay by levels, and those of the network are unknown."""
-    if cfg.optim_wrapper.paramwise_cfg.decay_rate == 1:
-        return
-    try:
-        of_unweighted(cfg.model.backbone, lambda backbone: depths_of(backbone, 'level_wise'))
-    except (ValueError, UsageError) as error:
-        raise UsageError(f'the layers of {network} are unknown, so that its learning rates cannot be those of the '
-                         f'other networks; pass layer_decay=1 (--layer-decay 1) for equal rates in all layers: {error}'
-                         ) from error
-
-
 def name_folder(out: Path, network: str) -> Path:
     """Returns the folder of a network's runs."""
     return out / re.sub(r'[^\w.-]+', '_', network)
@@ -175,7 +154,7 @@ def train_once(folder: Path, seed: int, framework: str, about: str) -> dict:
     work_dir, done, log = (folder / f'seed{seed}{suffix}' for suffix in ('', '.json', '.log'))
     if not done.exists():
         print(f'{about}: training, log in {log}', flush=True)
-        run(['train', str(folder / 'recipe.py'), '--work-dir', str(work_dir), '--resume', '--seed', str(seed)], log)
+        run(['train', str(folder / RECIPE), '--work-dir', str(work_dir), '--resume', '--seed', str(seed)], log)
         entries = list(read_log(work_dir))
         times = [entry['time'] for entry in entries if 'time' in entry and 'loss' in entry]
         write_file(folder, done.name, json.dumps(dict(
@@ -257,47 +236,26 @@ def summarize(results: Mapping[str, list[dict]], figures: Mapping[str, dict], re
     return sorted(rows, key=lambda row: (-row['metric'], row['network']))
 
 
-def describe_differences(rows: list[dict], images: int) -> list[str]:
-    """Returns sentences: which networks differ by more than their seeds."""
-    sentences, seeds = [], min(row['seeds'] for row in rows)
-    if seeds < 2:
-        sentences.append('There is one seed per network, so nothing is known about the spread between seeds, and no '
-                         'network can be called better; pass --seeds 3.')
-    else:
-        for row, *others in (rows[index:] for index in range(len(rows) - 1)):
-            below = [other['network'] for other in others if other['highest'] < row['lowest']]
-            equal = [other['network'] for other in others if other['highest'] >= row['lowest']]
-            parts = [f'better than {", ".join(below)} in every seed'] if below else []
-            parts += [f'not distinguishable from {", ".join(equal)}: the ranges of the seeds overlap'] if equal else []
-            sentences.append(f'{row["network"]} is {"; ".join(parts)}.')
-        chance = 2 / math.comb(2 * seeds, seeds)
-        sentences.append(f'By chance, all {seeds} seeds of one network are above those of the other in {chance:.0%} of '
-                         f'all pairs of equal networks{"; pass --seeds 3 or more" if seeds == 2 else ""}.')
-    if images < FEW_IMAGES:
-        sentences.append(f'The metric comes from only {images} validation images; other images can give another order '
-                         'even where the seeds agree.')
-    return sentences
-
-
 def write_report(out: Path, rows: list[dict], recipes: Mapping[str, Config], settings: Mapping[str, Any]
                  ) -> Comparison:
     """Writes README.md and plot.png, and returns the comparison."""
     from ..drawing.ranking import draw_ranking
     cfg = next(iter(recipes.values()))
     images = len(build_dataset(cfg, 'val'))
-    result = Comparison(rows, describe_differences(rows, images), find_task(cfg.default_scope).unit, out)
+    result = Comparison(rows, find_task(cfg.default_scope).unit, out)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else get_device().replace('cpu', 'CPU')
     given = ', '.join(f'{name} {value}' for name, value in settings.items()
                       if value or name == 'pretrained')
     conditions = [
         f'- settings: {given}',
         f'- {cfg.train_cfg.max_epochs} epochs of {cfg.train_dataloader.batch_size} images per step; the metric of the '
-        f'last evaluation, on {images} validation images; brackets: lowest and highest seed',
+        f'last evaluation, on {images} validation images; brackets: lowest and highest seed, by which networks whose '
+        'brackets overlap cannot be told apart',
         f'- measured on {device}; inference: median of at most {TIMED_IMAGES} images, with data steps, one image at a '
         'time, all networks in turn',
         '- on a CPU, the same command in another folder gives the same metrics; times vary',
         '- GMACs: multiply-adds of convolutions and matrix products, counted for the first validation image']
-    write_file(out, 'README.md', f'# Comparison of {len(rows)} backbones\n\n{result}\n'
+    write_file(out, 'README.md', f'# Comparison of {len(rows)} backbones\n\n{result}\n\n'
           '![Metric against latency](plot.png)\n\n' + '\n'.join(conditions) + '\n')
     draw_ranking(out / 'plot.png', rows, result.unit)
     return result

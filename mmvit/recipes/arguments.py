@@ -10,7 +10,7 @@ from ..configs.precisions import PRECISIONS
 from ..configs.tasks import Task, choose_task
 from ..utils.limits import ABOVE_ZERO, COUNT, FRACTION, SEED, SIDE, Limits
 
-AUTO, ALL = 'auto', 'all'
+ALL = 'all'
 DATA, LENGTH = 'train_dataloader.dataset', 'train_cfg.max_{} and the ends of param_scheduler'
 
 
@@ -54,8 +54,7 @@ class FineTuning:
             at least 12.
         iters (int | None): Length of the training in steps, which are rounded up to whole epochs. Defaults to None:
             that of ``epochs``.
-        batch_size (int | str | None): Images per step and process; 'auto' is the largest power of two that fits into
-            the memory of the GPU. Defaults to None: 16, 2 and 4 for the three tasks.
+        batch_size (int | None): Images per step and process. Defaults to None: 16, 2 and 4 for the three tasks.
         accumulate (int): Number of steps whose gradients are averaged for one update of the weights. Epochs and
             ``iters`` count steps, not updates. Defaults to 1.
         lr (float | None): Peak learning rate of new layers; pretrained ones have a tenth of it. From random weights,
@@ -66,8 +65,6 @@ class FineTuning:
             network of timm are its blocks. Defaults to None: nothing is frozen.
         pretrained (bool | str): Other weights than the published ones: a tag, a file, a URL or ``timm://NAME``; True
             means the published ones, and False random ones. Defaults to True.
-        prefix (str | None): Prefix of the names in the file of ``pretrained``, if it holds several models. Defaults to
-            None: none, or ``backbone.``.
         boxes_only (bool): Whether to train a detector without masks. Defaults to False.
         val_fraction (float | None): Fraction of the images for validation if the folder has no split.
         split_seed (int): Seed of the split by ``val_fraction``. Defaults to 0.
@@ -104,15 +101,13 @@ class FineTuning:
     size: int | Sequence[int] | None = declare(None, DATA, SIDE, metavar='PIXELS', is_several=True, is_compared=True)
     epochs: int | None = declare(None, LENGTH.format('epochs'), COUNT, one_of='length', is_compared=True)
     iters: int | None = declare(None, LENGTH.format('iters'), COUNT, one_of='length')
-    batch_size: int | Literal['auto'] | None = declare(
-        None, 'train_dataloader.batch_size', Limits(1, words=(AUTO, )), metavar='N')
+    batch_size: int | None = declare(None, 'train_dataloader.batch_size', COUNT, metavar='N', is_compared=True)
     accumulate: int = declare(1, 'optim_wrapper.accumulative_counts', COUNT, metavar='N')
     lr: float | None = declare(None, 'optim_wrapper.optimizer.lr', ABOVE_ZERO, metavar='RATE')
     freeze: int | Literal['all'] | None = declare(
-        None, 'model.backbone.frozen_stages', Limits(0, words=(ALL, )), metavar='N')
+        None, 'model.backbone.frozen_stages', Limits(0, words=(ALL, )), metavar='N', is_compared=True)
     pretrained: bool | str = declare(True, 'model.backbone.init_cfg', metavar='WEIGHTS', one_of='weights',
                                        without='start from random weights', is_compared=True)
-    prefix: str | None = declare(None, 'model.backbone.init_cfg.prefix')
     boxes_only: bool = declare(False, 'model.type', alias='--boxes', is_compared=True)
     val_fraction: float | None = declare(None, DATA, FRACTION, metavar='FRACTION', is_compared=True)
     split_seed: int = declare(0, DATA, SEED, metavar='SEED', is_compared=True)
@@ -155,12 +150,12 @@ class FineTuning:
 def find_difference(given: Mapping[str, Any], recorded: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
     """Returns the first argument that differs from the recorded ones, its recorded and its given value.
 
-    A folder may have been moved, and 'auto' may have been any batch size.
+    A folder may have been moved.
     """
     for name, value in given.items():
         before = recorded.get(name, FIELDS[name].default)
         about, is_list = FIELDS[name].metadata, isinstance(value, (list, tuple))
-        may_differ = about.get('is_of_run') or about.get('one_of') == 'folder' and before and value or value == AUTO
+        may_differ = about.get('is_of_run') or about.get('one_of') == 'folder' and before and value
         if not may_differ and before != value and not (is_list and list(value) == list(before or ())):
             return name, before, value
     return None

@@ -22,8 +22,7 @@ from ..folders.rules import raise_or_warn
 from ..running.work_dir import HoldsTrainingError, find_unused_name, holds_training
 from ..utils.distributed import warn
 from . import detector
-from .arguments import AUTO, FineTuning
-from .batch_size import check_device, find_largest_batch
+from .arguments import FineTuning
 from .config_files import write_sections
 from .networks import Network, find_network
 from .recipe import MODULES, Recipe, make_recipe, name_recipe, settle_size
@@ -34,11 +33,11 @@ WORK_DIRS = 'work_dirs'  # where the work dirs of trainings are by default
 
 def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = None, coco_folder: str | None = None,
               seg_folder: str | None = None, size: int | Sequence[int] | None = None, epochs: int | None = None,
-              iters: int | None = None, batch_size: int | Literal['auto'] | None = None, accumulate: int = 1,
+              iters: int | None = None, batch_size: int | None = None, accumulate: int = 1,
               lr: float | None = None, freeze: int | Literal['all'] | None = None, pretrained: bool | str = True,
-              prefix: str | None = None, boxes_only: bool = False, val_fraction: float | None = None,
-              split_seed: int = 0, early_stop: int | None = None, ema: bool = False, light: bool = False,
-              seed: int | None = None, layer_decay: float | None = None,
+              boxes_only: bool = False, val_fraction: float | None = None, split_seed: int = 0,
+              early_stop: int | None = None, ema: bool = False, light: bool = False, seed: int | None = None,
+              layer_decay: float | None = None,
               decay_type: Literal['layer_wise', 'stage_wise', 'level_wise'] = 'layer_wise',
               precision: str | None = None, compile: bool = False, workers: int | None = None, processes: int = 1,
               work_dir: str | None = None, out: str | None = None, check_files: bool = True) -> Config:
@@ -69,8 +68,6 @@ def plan_fine_tuning(given: FineTuning) -> Recipe:
     task, folder = given.data
     if given.light and task.name != 'detector':
         raise UsageError(f'light (--light) is for detectors and requires coco_folder, got {task.argument}')
-    if given.batch_size == AUTO:
-        check_device()
     network = choose_network(given)
     if given.work_dir and not given.out and holds_training(given.work_dir):
         raise HoldsTrainingError(given.work_dir)
@@ -85,12 +82,8 @@ def plan_fine_tuning(given: FineTuning) -> Recipe:
     if task.name == 'detector':
         for text in detector.describe_objects(data, settle_size(task, given.size))[1]:
             warn(text)
-    if given.batch_size == AUTO:
-        smallest = make_recipe(replace(given, batch_size=1), network, data).config
-        number = find_largest_batch(smallest, data.num_train // given.processes, given.processes)
-        given = replace(given, batch_size=number)
     recipe = make_recipe(given, network, data)
-    if isinstance(given.pretrained, str) and not given.prefix:
+    if isinstance(given.pretrained, str):
         one_more = make_recipe(given, network, replace(data, classes=(*data.classes, ''))).config
         if start := find_start(given.pretrained, recipe.config, one_more, data.classes, place):
             recipe = make_recipe(given, network.without_weights(), data, start)
@@ -106,8 +99,6 @@ def choose_network(given: FineTuning) -> Network:
     task, _ = given.data
     is_classifier = task.name == 'classifier'
     network = find_network(given.network, given.pretrained, is_dense=not is_classifier)
-    if given.prefix:
-        network = network.with_prefix(given.prefix)
     if given.freeze is not None:
         network = network.frozen(given.freeze)
     if network.image_size and (not is_classifier or settle_size(task, given.size) != network.image_size):

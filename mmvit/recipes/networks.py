@@ -114,17 +114,6 @@ class Network:
                              'tell with how many all is frozen, got all')
         return network
 
-    def with_prefix(self, prefix: str) -> 'Network':
-        """Returns the network with a prefix for the names in the file of its weights.
-
-        Raises:
-            UsageError: If it does not start from a file.
-        """
-        init = self.backbone.get('init_cfg')
-        if not isinstance(init, Mapping):
-            raise UsageError(f'prefix (--prefix) needs weights from a file (--pretrained FILE), got {prefix!r}')
-        return replace(self, backbone={**self.backbone, 'init_cfg': {**init, 'prefix': prefix}})
-
     def without_weights(self) -> 'Network':
         """Returns the network whose weights come with those of the whole model."""
         return replace(self, backbone={key: value for key, value in self.backbone.items() if key != 'init_cfg'})

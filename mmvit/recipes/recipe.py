@@ -42,7 +42,7 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, start: St
     """Returns the recipe of a fine-tuning.
 
     Args:
-        given (FineTuning): Its arguments, with a work dir, and without a batch size that is to be found.
+        given (FineTuning): Its arguments, with a work dir.
         network (Network): The network.
         data (FolderData): The data.
         start (Start | None): Checkpoint of the whole model. Defaults to None: the weights of the network, if any.
@@ -57,7 +57,7 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, start: St
     module, here, recorded = MODULES[task.name], find_settings_here(), given.list_changes()
     decided = {name: value for name, value in here.items() if name not in recorded}
     settled: dict[str, Any] = {**here, **recorded}
-    batch_size, size = int(given.batch_size or module.BATCH_SIZE), settle_size(task, given.size)
+    batch_size, size = given.batch_size or module.BATCH_SIZE, settle_size(task, given.size)
     images = batch_size * given.processes
     lr, mult = (LR, PRETRAINED_MULT) if network.is_pretrained else (module.LR_OF_RANDOM_WEIGHTS, 1.)
     used, limit = images * given.accumulate, MOST_LR if network.is_pretrained else math.inf

@@ -1,4 +1,4 @@
-"""`mmvit compare`: runs continue, settings are kept, and differences are stated with the spread."""
+"""`mmvit compare`: runs continue, settings are kept, and the spread of the seeds is shown."""
 import json
 import signal
 import time
@@ -14,10 +14,9 @@ from PIL import Image
 from runs import Run
 
 from mmvit.comparing import compare
-from mmvit.comparing.comparison import check_rates, describe_differences, find_last_metric, read_log
+from mmvit.comparing.comparison import find_last_metric, read_log
 from mmvit.drawing.ranking import draw_ranking
 from mmvit.recipes import fine_tune
-from mmvit.utils.frameworks import import_quietly
 from mmvit_backbones.errors import UsageError
 
 FLOWERS, STREETS = (str(ROOT / 'data' / name) for name in ('flowers_mini', 'camvid_mini'))
@@ -40,7 +39,7 @@ def few_flowers(tmp_path):
 def test_a_stopped_comparison_stops_its_training_and_continues(run, few_flowers, tmp_path):
     """Runs that have ended are not repeated, networks can be added, and the same training has the same metric."""
     out = tmp_path / 'out'
-    options = ['--class-folder', str(few_flowers), '--size', '32', '--epochs', '4', '--seeds', '1', '--freeze',
+    options = ['--class-folder', str(few_flowers), '--size', '32', '--epochs', '4', '--seeds', '1', '--freeze', 'all',
                '--no-pretrained', '--batch-size', '4', '--out', str(out)]
     first = Run(tmp_path / 'log.txt', 'compare', 'rest_lite', *options)
     while not [*out.glob('rest_lite/seed0/epoch_*.pth')]:  # the first of four
@@ -64,7 +63,7 @@ def test_a_stopped_comparison_stops_its_training_and_continues(run, few_flowers,
     text = (out / 'README.md').read_text()
     assert recipe in table and recipe in text and 'GMACs' in text and '10 validation images' in text
     assert (out / 'plot.png').stat().st_size > 1000
-    again = partial(compare, ['rest_lite', recipe], class_folder=str(few_flowers), size=[32], seeds=1, freeze=True,
+    again = partial(compare, ['rest_lite', recipe], class_folder=str(few_flowers), size=[32], seeds=1, freeze='all',
                     pretrained=False, batch_size=4, out=str(out))
     again(epochs=4)
     assert results == {path: path.read_text() for path in out.glob('*/seed0.json')}
@@ -86,29 +85,16 @@ def test_all_networks_get_the_same_rates(few_flowers, tmp_path):
     rates = [rates_of(fine_tune(name, class_folder=str(few_flowers), size=32, pretrained=False, layer_decay=0.9,
                                 decay_type='level_wise', out=str(tmp_path))) for name in NETWORKS]
     assert rates[0] == rates[1] == rates[2] and len(rates[0]) == 6  # of stem, levels and head
-    unknown = dict(type='mmpretrain.MobileNetV2')
-    with raises(UsageError, 'mobilenet', '--layer-decay 1', 'MobileNetV2'):
-        check_rates('mobilenet', Config(dict(model=dict(backbone=unknown), optim_wrapper=dict(
-            constructor='LayerDecayConstructor', paramwise_cfg=dict(decay_rate=0.9)))))
 
 
-def test_layers_of_a_network_that_needs_the_cpu_are_unknown_in_one_line():
-    """The constructor of mmdet's Swin reads values of tensors."""
-    import_quietly('mmdet')
-    with raises(UsageError, 'swin', '--layer-decay 1', 'SwinTransformer'):
-        check_rates('swin', Config(dict(model=dict(backbone=dict(type='mmdet.SwinTransformer')), optim_wrapper=dict(
-            constructor='LayerDecayConstructor', paramwise_cfg=dict(decay_rate=0.9)))))
-
-
-def test_words_follow_the_ranges_of_the_seeds():
-    rows = [dict(network=name, lowest=low, highest=high, seeds=3)
-            for name, low, high in (('a', 50, 52), ('b', 49, 51), ('c', 30, 31))]
-    sentences = describe_differences(rows, 500)
-    assert sentences[0].startswith('a is better than c in every seed; not distinguishable from b')
-    assert len(sentences) == 3 and 'c in every seed' in sentences[1] and '10%' in sentences[2]
-    assert any('7 validation images' in line for line in describe_differences(rows, 7))
-    single = describe_differences([dict(row, seeds=1) for row in rows], 500)
-    assert len(single) == 1 and '--seeds' in single[0]
+def test_what_cannot_be_trained_is_refused_before_the_first_training(few_flowers, tmp_path):
+    """Such as a network whose layers are unknown, so that its rates cannot be those of the others."""
+    (tmp_path / 'mobilenet.py').write_text("""default_scope = 'mmpretrain'
+model = dict(type='ImageClassifier', backbone=dict(type='MobileNetV2'))""")
+    with raises(UsageError, 'level_wise', 'MobileNetV2', '--layer-decay 1'):
+        compare(['rest_lite', str(tmp_path / 'mobilenet.py')], class_folder=str(few_flowers), size=32, layer_decay=0.9,
+                pretrained=False, out=str(tmp_path / 'out'))
+    assert not [*tmp_path.glob('out/*/seed*')]
 
 
 @pytest.mark.parametrize('count', [1, 12])

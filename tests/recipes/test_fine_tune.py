@@ -25,12 +25,10 @@ from mmvit.configs.files import datasets_of, metrics_of, read_config
 from mmvit.folders.data_set_files import check_data
 from mmvit.recipes import FineTuning, fine_tune, save, summary
 from mmvit.recipes.arguments import FIELDS
-from mmvit.recipes.batch_size import find_largest_batch, find_largest_that_fits
 from mmvit.recipes.schedule import choose_epochs
 from mmvit.running import training_config
 from mmvit.running.rehearsal import rehearse
 from mmvit_backbones import get_model
-from mmvit_backbones.backbones.rest import ResT
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops import plain_pytorch
 from mmvit_backbones.zoo.variants import VARIANTS
@@ -418,7 +416,6 @@ CHANGES: dict[str, Any] = dict(
     network='rest_small', class_folder=({}, dict(class_folder='flat', val_fraction=0.5)), coco_folder=({}, DETECTOR),
     seg_folder=({}, dict(class_folder=None, seg_folder=STREETS)), size=96, epochs=7, iters=40, batch_size=3,
     accumulate=2, lr=0.01, freeze=1, pretrained='weights.pth',
-    prefix=(dict(pretrained='weights.pth'), dict(pretrained='weights.pth', prefix='ema.')),
     boxes_only=(DETECTOR, dict(DETECTOR, boxes_only=True)),
     val_fraction=(SPLIT, dict(SPLIT, val_fraction=0.25)), split_seed=(SPLIT, dict(SPLIT, split_seed=1)), early_stop=2,
     ema=True, light=(DETECTOR, dict(DETECTOR, light=True)), seed=5, layer_decay=0.5, decay_type='stage_wise',
@@ -466,56 +463,3 @@ def test_a_recipe_takes_precision_and_workers_of_the_machine_that_runs_it(tmp_pa
     assert [(cfg.optim_wrapper.type, cfg.val_dataloader.num_workers) for cfg in runs] == [
         ('AmpOptimWrapper', 3), ('OptimWrapper', 1), ('AmpOptimWrapper', 7)]
     assert training_config(files[0], precision='float32').optim_wrapper.type == 'OptimWrapper'
-
-
-# ---- the largest batch
-
-
-@TASKS
-@pytest.mark.filterwarnings('ignore:Grad strides do not match')
-def test_the_batch_is_the_largest_power_of_two_that_fits(task, tmp_path, monkeypatch):
-    """On a CPU, in place of a GPU; four images are too many in the second update."""
-    options = dict(light=True) if task == 'coco_folder' else {}
-    cfg = recipe(tmp_path, task, size=[64, 96], accumulate=2, ema=True, precision='float32', **options)
-    shapes, forward = [], ResT.forward
-
-    def limited(self, images):
-        shapes.append(images.shape)
-        if len(images) == 4 and shapes.count(images.shape) == 4:
-            raise torch.cuda.OutOfMemoryError
-        return forward(self, images)
-
-    monkeypatch.setattr(ResT, 'forward', limited)
-    assert find_largest_that_fits(cfg, 20, processes=2) == 2
-    assert shapes == [(images, 3, 64, 96) for images in (1, 2, 4) for _ in range(4)]  # two updates of two steps
-
-
-def test_an_image_that_does_not_fit_is_an_error(tmp_path, monkeypatch):
-    def full(self, images):
-        raise torch.cuda.OutOfMemoryError
-
-    monkeypatch.setattr(ResT, 'forward', full)
-    with raises(UsageError, 'batch_size', 'size'):
-        find_largest_that_fits(recipe(tmp_path, size=[64], precision='float32'), 8)
-
-
-@pytest.mark.workflow
-def test_another_process_takes_the_steps(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(ResT, 'forward', None)  # of this process
-    assert find_largest_batch(recipe(tmp_path, size=[64], precision='float32'), 3) == 2
-    assert 'batch size  2 images' in capsys.readouterr().out
-
-
-def test_without_a_gpu_the_batch_size_is_a_number(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    with raises(UsageError, 'batch_size', 'auto', 'number', '--batch-size 2'):
-        recipe(tmp_path, batch_size='auto')
-
-
-def test_the_number_is_written_into_the_recipe(tmp_path, monkeypatch):
-    from mmvit.recipes import folder
-    monkeypatch.setattr(folder, 'check_device', lambda: None)  # there is no GPU
-    monkeypatch.setattr(folder, 'find_largest_batch', lambda cfg, limit, processes: 4)
-    cfg = recipe(tmp_path, batch_size='auto', precision='float32')
-    assert cfg.train_dataloader.batch_size == cfg.recipe.batch_size == 4
-    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(5e-4 / 2)

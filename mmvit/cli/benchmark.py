@@ -13,12 +13,12 @@ bytes per image that autograd saves for the backward pass, without parameters an
 where smaller is better. On a GPU, it also has the peak memory of a step. Networks and the baseline are timed
 alternately, and each ratio is the median of --repeats ratios.
 
-For configs, the table has the milliseconds of a whole training step, i.e. preprocessing, losses, gradients and
-optimizer, on random images, and the same memory. Each model is alone in memory. On a GPU whose memory is too small, a
-line says so, and the next model follows. The environment variable MMVIT_KERNELS=triton selects Triton's kernels.
+For configs and work dirs of trainings, the table has the milliseconds of a whole training step, i.e. preprocessing,
+losses, gradients and optimizer, on random images, and the same memory. Each model is alone in memory. On a GPU whose
+memory is too small, a line says so, and the next model follows. The environment variable MMVIT_KERNELS=triton selects
+Triton's kernels.
 """
 from argparse import ArgumentParser, Namespace
-from functools import partial
 
 from ..configs.precisions import PRECISIONS
 from ..utils.limits import COUNT, Limits
@@ -28,8 +28,7 @@ from .docstrings import with_help
 
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
-    parser.add_argument('networks', nargs='+',
-                        help='names listed by mmvit models, shell patterns, timm:NAME; or configs, by name or file')
+    parser.add_argument('networks', nargs='+')
     parser.add_argument('--baseline')
     parser.add_argument('--dense', action='store_const', const=True)
     add_size_argument(parser)
@@ -39,13 +38,9 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--device')
     parser.add_argument('--precision', choices=tuple(PRECISIONS))
     parser.add_argument('--compile', action='store_const', const=True)
-    return with_help(parser, 'measuring.speed.benchmark', 'measuring.whole_models.benchmark_models')
+    return with_help(parser, 'measuring.speed.benchmark')
 
 
 def run(args: Namespace) -> None:
-    from ..configs.files import is_config
-    from ..measuring import benchmark, benchmark_models
-    if any(map(is_config, args.networks)):
-        print(call(partial(benchmark_models, args.networks), args, 'for whole models, i.e. configs', omit=['networks']))
-    else:
-        print(call(benchmark, args))
+    from ..measuring import benchmark
+    print(call(benchmark, args))

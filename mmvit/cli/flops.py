@@ -2,10 +2,11 @@
 
     mmvit flops 'vitaev2*'
     mmvit flops reswin_tiny --size 800 1333 --backbone
+    mmvit flops work_dirs/reswin_tiny_detector
 
 The multiply-adds of convolutions and matrix products are counted, including attention. Papers usually report this
-number as FLOPs. With --backbone, the network is counted alone, without a classifier's head; `mmvit benchmark` measures
-whole models.
+number as FLOPs. With --backbone, the network is counted alone, without a classifier's head. Of a training, the
+prediction for an image is counted.
 """
 from argparse import ArgumentParser, Namespace
 

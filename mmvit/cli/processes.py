@@ -6,29 +6,32 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from mmvit_backbones.errors import UsageError
+from typing import Any
 
 
 def launch(args: argparse.Namespace, prepare: Callable[..., AbstractContextManager], go: Callable[[Any], None],
-           refusal: Callable[[int, list[str]], 'UsageError | None']) -> None:
+           unfinished: str = '') -> None:
     """Prepares a run once, and runs it as the options say: here, in several processes, or in those of a launcher.
 
     Args:
         args (Namespace): Options of :func:`.add_run_arguments`.
         prepare (Callable): Takes the number of ``processes``, and returns the context of a :class:`.prepare.Prepared`.
         go (Callable): Runs a finished config.
-        refusal (Callable): Takes the number of processes and the options that start them on several machines, or by a
-            launcher; returns the error if the config is not finished, as each process would write it.
+        unfinished (str): Why several machines, or a launcher, cannot run a config that each process would write, with
+            ``{start}``, the options that start the processes, and their number ``{processes}``. Defaults to '': the
+            config is finished.
+
+    Raises:
+        UsageError: If the config is not finished, or the processes cannot be started.
     """
+    from mmvit_backbones.errors import UsageError
+
     from ..running.ranks import started_by
     from ..utils.distributed import is_first_process
     if args.launcher != 'none':
         with started_by(args.launcher, args.local_rank) as processes:
-            if error := refusal(processes, ['--launcher', args.launcher]):
-                raise error
+            if unfinished:
+                raise UsageError(unfinished.format(start=f'--launcher {args.launcher}', processes=processes))
             if not args.check or is_first_process():
                 with prepare(processes=processes) as run:
                     print('ok') if args.check else go(run.cfg)
@@ -36,8 +39,8 @@ def launch(args: argparse.Namespace, prepare: Callable[..., AbstractContextManag
     nodes = number_of_nodes() if args.processes else 1
     if args.processes and not args.check:
         check_start(args.processes)
-        if nodes > 1 and (error := refusal(args.processes, ['--processes', str(args.processes)])):
-            raise error
+        if nodes > 1 and unfinished:
+            raise UsageError(unfinished.format(start=f'--processes {args.processes}', processes=args.processes))
     with prepare(processes=nodes * (args.processes or 1)) as run:
         if args.check:
             print('ok')
@@ -110,27 +113,6 @@ def check_start(processes: int) -> None:
         raise UsageError(f'NNODES={nodes} needs the environment variable MASTER_ADDR, the address of the first '
                          'machine, on all machines')
     whole_variable('PORT', 29500, 1, 65535)
-
-
-def unfinished(arguments: Sequence[str], work_dir: str, file: str, processes: int,
-               starter: Sequence[str]) -> 'UsageError':
-    """Returns the error of a command that needs a finished config, with the command that writes it and the next one.
-
-    Args:
-        arguments (Sequence[str]): Arguments of the command.
-        work_dir (str): Where the config is written.
-        file (str): Its file.
-        processes (int): Value of --processes for which it is written.
-        starter (Sequence[str]): Options that start the processes.
-    """
-    from mmvit_backbones.errors import UsageError
-
-    from ..utils.shell import as_typed
-    words = without(arguments, '--launcher', '--processes', '--work-dir')
-    first = ['mmvit', *words, '--work-dir', work_dir, '--processes', str(processes), '--check']
-    then = ['mmvit', words[0], file, *starter]
-    return UsageError(f'{" ".join(starter)} takes a finished config here. Write it once by: {as_typed(first)}; then '
-                      f'start it by: {as_typed(then)}')
 
 
 def why_not_connected(error: Exception, where: str, variable: str, remedy: str) -> str:

@@ -25,6 +25,9 @@ from .docstrings import with_help
 if TYPE_CHECKING:
     from mmengine.config import Config
 
+UNFINISHED = ('{start} tests a finished config here: the same command with --check in place of {start} writes '
+              'WORK_DIR/data/NAME.py, and mmvit test WORK_DIR/data/NAME.py CHECKPOINT {start} tests it')
+
 
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
@@ -54,8 +57,6 @@ def output_of(path: str) -> str:
 
 
 def run(args: Namespace) -> None:
-    from mmvit_backbones.errors import UsageError
-
     from ..running import testing_config
     from ..running.prepare import prepare_test
     from ..running.ranks import started_by
@@ -70,13 +71,8 @@ def run(args: Namespace) -> None:
         return
     options = {'checkpoint': None, **options, **data_of(args)}
 
-    def refusal(processes: int, starter: list[str]) -> UsageError | None:
-        text = ' '.join(starter)
-        return UsageError(f'{text} tests a finished config here: the same command with --check in place of {text} '
-                          'writes WORK_DIR/data/NAME.py, and mmvit test WORK_DIR/data/NAME.py CHECKPOINT '
-                          f'{text} tests it') if options['with_data'] else None
-
-    launch(args, lambda processes: nullcontext(prepare_test(**options, check=args.check)), partial(go, args), refusal)
+    launch(args, lambda processes: nullcontext(prepare_test(**options, check=args.check)), partial(go, args),
+           UNFINISHED if options['with_data'] else '')
 
 
 def options_of(args: Namespace) -> dict[str, Any]:

@@ -7,7 +7,7 @@
 A config runs as the scripts of mmdet, mmseg and mmpretrain run it, with their options. A network and a folder become a
 config, which is saved in the work dir and then runs in the same way.
 """
-import os
+import os.path as osp
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +22,9 @@ from .docstrings import with_help
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-    from mmvit_backbones.errors import UsageError
+UNFINISHED = ('{{start}} takes a finished config here: the same command with --work-dir RUN --processes {{processes}} '
+              '--check in place of {{start}} writes RUN/recipe/{}.py, and mmvit train with this file and {{start}} '
+              'starts it')
 
 
 def get_parser() -> ArgumentParser:
@@ -54,13 +56,12 @@ def get_parser() -> ArgumentParser:
 def run(args: Namespace) -> None:
     from dataclasses import replace
 
-    from ..configs.files import RECIPE
     from ..recipes.command import find_fine_tuning, find_moved, name_base, write_recipe
     from ..running import shorthand_options, training_config
     from ..running.prepare import Prepared, prepare_training
     from ..running.ranks import started_by
-    from ..running.work_dir import find_unused_name, holds_training, reserve_work_dir
-    from .processes import launch, unfinished
+    from ..running.work_dir import holds_training, reserve_work_dir
+    from .processes import launch
 
     options = {**given_to(training_config, args), **given_to(shorthand_options, args)}
     if args.prepared:  # one of the processes that --processes starts
@@ -85,14 +86,7 @@ def run(args: Namespace) -> None:
             yield prepare_training(**{**options, 'precision': None, 'work_dir': work_dir, **own}, processes=processes,
                                    check=args.check, checks_data=not is_new)  # the recipe has the precision
 
-    def refuse(processes: int, starter: list[str]) -> 'UsageError | None':
-        if given is None:
-            return None
-        work_dir = args.work_dir or find_unused_name(name_base(given))
-        file = os.path.join(work_dir, RECIPE, f'{os.path.basename(name_base(given))}.py')
-        return unfinished(args.command, work_dir, file, processes, starter)
-
-    launch(args, prepare, partial(go, args), refuse)
+    launch(args, prepare, partial(go, args), UNFINISHED.format(osp.basename(name_base(given))) if given else '')
 
 
 def go(args: Namespace, cfg: 'Config') -> None:

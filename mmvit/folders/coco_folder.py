@@ -6,17 +6,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import check_outputs
 
 from ..utils.colors import class_palette
 from ..utils.distributed import is_first_process, warn
 from .class_lists import in_another_form
-from .coco import Coco, is_box, report_images, size_of
+from .coco import Coco, report_images
 from .coco_rules import WITHOUT_OBJECTS, coco_problems
-from .folders import FolderData, Objects, Split, for_test, output_folder, seen_from, write_file
+from .folders import FolderData, Split, for_test, output_folder, seen_from, write_file
 from .rules import Problem, apply
 
 LAYOUT = ('annotations/instances_train.json, annotations/instances_val.json, train/ and val/; or, with --val-fraction '
@@ -92,7 +90,7 @@ def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = 
     data = FolderData(
         datasets.get('train', {}), datasets['val'], tuple(classes),
         len(contents['train']['images']) if 'train' in contents else 0, len(contents['val']['images']), has_masks,
-        paths['val'], objects_of(contents), rasters, tuple(problems),
+        paths['val'], max(map(count_most_objects, contents.values())), rasters, tuple(problems),
         {coco.file: coco.digest for coco in cocos.values()})
     if check_files:
         data.check()
@@ -114,19 +112,10 @@ def _find_files(folder: str, split: Split, is_test: bool) -> tuple[dict[str, str
     return prefixes, files
 
 
-def objects_of(contents: dict[str, dict]) -> Objects:
-    """Returns the objects of the parts of some data; those of the validation where there is no training."""
-    counts, sizes = Counter(), {}
-    for part, content in contents.items():
-        images = {image['id']: size_of(image) for image in content['images']}
-        found = [annotation for annotation in content['annotations']
-                 if not annotation.get('iscrowd') and annotation['image_id'] in images]
-        counts.update((part, annotation['image_id']) for annotation in found)
-        sizes[part] = [[*annotation['bbox'][2:], *size] for annotation in found
-                       if is_box(annotation.get('bbox')) and (size := images[annotation['image_id']])]
-    first = next(iter(contents))
-    return Objects(np.array(sizes[first], dtype=float).reshape(-1, 4), max(counts.values(), default=0),
-                   len(contents[first]['images']) - sum(part == first for part, _ in counts))
+def count_most_objects(content: dict) -> int:
+    """Returns the most objects in an image that are no crowds."""
+    counts = Counter(annotation['image_id'] for annotation in content['annotations'] if not annotation.get('iscrowd'))
+    return max(counts.values(), default=0)
 
 
 def divide(coco: Coco, split: Split, problems: Sequence[Problem]) -> list[dict]:

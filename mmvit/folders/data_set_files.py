@@ -1,7 +1,6 @@
 """Checks the files of a config's data sets, which cannot be built if files are damaged, and all of a folder's."""
 import os
 import os.path as osp
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -18,6 +17,7 @@ from ..utils.frameworks import metainfo_of, type_of, use_framework
 from ..utils.images import IGNORED
 from . import read_folder
 from .coco import Coco
+from .coco_folder import count_most_objects
 from .coco_rules import coco_problems
 from .copies import shared_images
 from .rasters import Raster, raster_problems, sample_of
@@ -111,10 +111,10 @@ def limit_on_objects(cfg: Config, coco: Coco) -> list[Problem]:
     settings, place = (cfg.get('model') or {}).get('test_cfg') or {}, 'model.test_cfg'
     if settings.get('rcnn'):
         settings, place = settings['rcnn'], f'{place}.rcnn'
-    most = Counter(each['image_id'] for each in coco.annotations if not each.get('iscrowd')).most_common(1)
-    if not most or not 0 <= settings.get('max_per_img', -1) < most[0][1]:
+    most = count_most_objects(coco.content)
+    if not 0 <= settings.get('max_per_img', -1) < most:
         return []
-    return [Problem(f'{coco.file}: an image has {most[0][1]} objects, of which the detector returns at most '
+    return [Problem(f'{coco.file}: an image has {most} objects, of which the detector returns at most '
                     f'{settings["max_per_img"]} ({place}.max_per_img), so that recall cannot reach 1', False)]
 
 

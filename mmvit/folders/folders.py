@@ -8,9 +8,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
-
-import numpy as np
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import replaced_when_complete
@@ -22,21 +19,6 @@ from .rasters import Raster, raster_problems
 from .rules import Problem, raise_or_warn
 
 MOVES = 50  # per class, in the search for a split
-
-
-class Objects(NamedTuple):
-    """The objects of a detector's data that are no crowds.
-
-    Args:
-        sizes (np.ndarray): Width and height of the box and of the image of each object in the training images,
-            ``(N, 4)``, in pixels.
-        most (int): The most objects in an image of any part.
-        num_empty (int): Number of training images without objects.
-    """
-
-    sizes: np.ndarray
-    most: int
-    num_empty: int
 
 
 @dataclass(frozen=True)
@@ -51,7 +33,7 @@ class FolderData:
         num_val (int): Number of images for validation.
         has_masks (bool): Whether all objects of a detector's data have masks. Defaults to False.
         val_file (str): COCO file of the validation images, which an evaluation reads. Defaults to none.
-        objects (Objects | None): The objects of a detector's data. Defaults to None: of another task.
+        most_objects (int): The most objects in an image of a detector's data. Defaults to 0.
         rasters (dict[str, list[Raster]]): The images and masks of 'train' and 'val'.
         problems (tuple[Problem, ...]): What is wrong with names and annotations.
         digests (dict[str, str]): Digests of the files that were read, by their paths.
@@ -64,7 +46,7 @@ class FolderData:
     num_val: int
     has_masks: bool = False
     val_file: str = ''
-    objects: Objects | None = field(default=None, compare=False)
+    most_objects: int = 0
     rasters: dict[str, list[Raster]] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     digests: dict[str, str] = field(default_factory=dict)

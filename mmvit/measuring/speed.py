@@ -1,4 +1,5 @@
-"""Measures the time and memory of networks relative to a baseline."""
+"""Measures the time and memory of networks relative to a baseline, and of whole models."""
+import os.path as osp
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,8 +17,9 @@ from mmvit_backbones.ops.graphs import limits_kept
 from mmvit_backbones.utils.image_sizes import height_and_width
 from mmvit_backbones.utils.installation import install_command
 from mmvit_backbones.zoo.settings import setting
-from mmvit_backbones.zoo.variants import find_names, find_variant
+from mmvit_backbones.zoo.variants import VARIANTS, find_names, find_variant
 
+from ..configs.files import is_config
 from ..inference.runtimes import find_device
 from ..utils.counters import bytes_of, saved_storages
 from ..utils.tables import as_markdown
@@ -33,13 +35,12 @@ class Table(NamedTuple):
 
     Attributes:
         about (str): The conditions.
-        rows (list[dict]): One row per ``model``, in the ``runtime`` eager or compile. Rows of :func:`benchmark` have
+        rows (list[dict]): One row per ``model``, in the ``runtime`` eager or compile. Rows of networks have
             ``forward_ms``, the milliseconds of a forward pass in evaluation mode without gradients; ``step_ms``, those
             of a forward and a backward pass in training mode; ``images_per_second`` of forward passes;
             ``saved_bytes_per_image``; and ``forward_ratio``, ``step_ratio`` and ``saved_ratio``, relative to the
-            baseline in the first row. On a GPU, they also have ``gib``, the peak memory of a step. Rows of
-            :func:`benchmark_models` have ``step_ms``, ``images_per_second``, ``saved_bytes_per_image`` and ``gib``, or
-            ``error``.
+            baseline in the first row. On a GPU, they also have ``gib``, the peak memory of a step. Rows of whole models
+            have ``step_ms``, ``images_per_second``, ``saved_bytes_per_image`` and ``gib``, or ``error``.
     """
 
     about: str
@@ -68,43 +69,47 @@ def measuring(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def check_precision(precision: str) -> None:
-    if precision not in get_args(Precision):
-        raise UsageError(f'precision must be one of {", ".join(get_args(Precision))}, got {precision!r}')
-
-
 # ---- networks
 
 
-def benchmark(networks: Sequence[str], baseline: str = SWIN_TINY, dense: bool = False,
+def benchmark(networks: Sequence[str], baseline: str | None = None, dense: bool = False,
               size: int | Sequence[int] | None = None, batch_size: int | None = None, repeats: int = 7,
               threads: int = 2, device: str = 'cpu', precision: Precision = 'float32', compile: bool = False) -> Table:
-    """Measures the time and memory of networks with random weights relative to a baseline.
+    """Measures the time and memory of networks with random weights relative to a baseline, or of whole models.
 
     A network and the baseline are timed alternately, and each relative time is the median of ``repeats`` ratios. The
-    baseline runs in eager mode.
+    baseline runs in eager mode. Of whole models, a step of the training is measured: preprocessing, losses, gradients
+    and optimizer, without data loading, on random images and annotations. Each model is alone in memory.
 
     Args:
-        networks (Sequence[str]): Names, shell patterns and ``timm:NAME``.
-        baseline (str): Name of a network, or ``timm:NAME``. Defaults to timm's Swin-T.
+        networks (Sequence[str]): Names, shell patterns and ``timm:NAME``; or for whole models configs, by name or file,
+            and work dirs of trainings.
+        baseline (str | None): Name of a network, or ``timm:NAME``. Defaults to timm's Swin-T; whole models have none.
         dense (bool): Whether to measure backbones as in detectors, which return all feature maps, without heads, and
             without activation checkpointing. Defaults to False.
         size (int | Sequence[int] | None): Side of the images, or height and width, in pixels. Defaults to None: 224 and
-            224, or 448 and 672 if ``dense``.
-        batch_size (int | None): Images per batch. Defaults to None, which means 4, or 1 if ``dense``.
+            224, or 448 and 672 if ``dense``; for whole detectors 800 and 1333, for segmenters 512 and 512.
+        batch_size (int | None): Images per batch. Defaults to None: 4, 1 if ``dense``, and 2 for whole models.
         repeats (int): Number of measurements. Defaults to 7.
         threads (int): Number of CPU threads. Defaults to 2.
         device (str): Device of the measurements, e.g. ``'cuda'``. Defaults to ``'cpu'``.
-        precision (str): Dtype of autocast, ``'float16'`` or ``'bfloat16'``, or ``'float32'`` without autocast. Defaults
-            to ``'float32'``.
-        compile (bool): Whether to compile the blocks of the networks as ``CompileHook`` does, or those of timm as a
-            whole. Defaults to False.
+        precision (str): Dtype of autocast, ``'float16'`` or ``'bfloat16'``, or ``'float32'`` without autocast, whatever
+            that of a config. Defaults to ``'float32'``.
+        compile (bool): Whether to compile the blocks of the networks as ``CompileHook`` does, or those of other
+            libraries as a whole. Defaults to False.
 
     Raises:
-        UsageError: If a network cannot be built or measured with these arguments.
+        UsageError: If a network or a config cannot be built or measured with these arguments. Too little memory of a
+            GPU, or no kernel for ``precision``, is an ``error`` in the row of a whole model.
     """
-    check_precision(precision)
-    names = names_of(networks)
+    if precision not in get_args(Precision):
+        raise UsageError(f'precision must be one of {", ".join(get_args(Precision))}, got {precision!r}')
+    if any(map(is_whole, networks)):
+        if option := 'baseline' if baseline else 'dense' if dense else '':
+            raise UsageError(f'{option} (--{option}) is for networks, got whole models, i.e. configs or work dirs')
+        from .whole_models import measure_whole_models
+        return measure_whole_models(networks, size, batch_size or 2, repeats, threads, device, precision, compile)
+    names, baseline = list_names(networks), baseline or SWIN_TINY
     height, width = height_and_width(((448, 672) if dense else 224) if size is None else size)
     with measuring(threads):
         images = torch.randn(batch_size or (1 if dense else 4), 3, height, width, device=find_device(device))
@@ -143,14 +148,19 @@ class Contender:
 
     def __init__(self, name: str, model: torch.nn.Module, images: torch.Tensor, precision: str = 'float32') -> None:
         self.row: dict[str, Any] = dict(model=name, runtime='eager')
-        self.model, self.images = model.to(images.device), images
+        self.allocated = torch.cuda.memory_allocated() if images.is_cuda else 0  # by others
+        self.model, self.images = model.to(images.device).train(), images
         self.autocast = torch.autocast(images.device.type, getattr(torch, precision), precision != 'float32')
 
     def compile(self, dynamic: bool) -> None:
-        compile_for_training(getattr(self.model, 'backbone', self.model), dynamic, self.images.device)
+        """Compiles the backbone as ``CompileHook`` does; raises UsageError if nothing can be compiled."""
+        if reason := why_not_compiled(self.images.device, 'inductor'):
+            raise UsageError(f'compile: nothing can be compiled, because {reason}')
+        compile_backbone(getattr(self.model, 'backbone', self.model), dynamic)
         self.row['runtime'] = 'compile'
 
-    def outputs(self) -> Sequence[torch.Tensor]:
+    def outputs(self) -> Any:
+        """Returns what a step is computed from."""
         with self.autocast:
             outputs = self.model(self.images)
         return [outputs] if isinstance(outputs, torch.Tensor) else outputs
@@ -165,26 +175,22 @@ class Contender:
 
     def measure_memory(self) -> None:
         """Adds the bytes that autograd saves, which are unknown if compiled, and a GPU's peak memory of a step."""
-        self.model.train()
         if self.row['runtime'] == 'eager':
             with saved_storages(self.model) as saved:
                 self.outputs()
             self.row['saved_bytes_per_image'] = bytes_of(saved) // len(self.images)
             del saved
         if self.images.is_cuda:
-            self.step()  # compiles
+            self.step()  # compiles, and allocates an optimizer's state
             torch.cuda.reset_peak_memory_stats()
-            others = torch.cuda.memory_allocated() - sum(
-                x.nbytes for x in (*self.model.parameters(), *self.model.buffers(), self.images))
             self.step()
-            self.row['gib'] = (torch.cuda.max_memory_allocated() - others) / 2**30
+            self.row['gib'] = (torch.cuda.max_memory_allocated() - self.allocated) / 2**30
 
-
-def compile_for_training(backbone: torch.nn.Module, dynamic: bool, device: torch.device) -> None:
-    """Compiles a backbone as ``CompileHook`` does; raises UsageError if nothing can be compiled."""
-    if reason := why_not_compiled(device, 'inductor'):
-        raise UsageError(f'compile: nothing can be compiled, because {reason}')
-    compile_backbone(backbone, dynamic)
+    def measure_step(self, repeats: int) -> None:
+        """Adds the median milliseconds of a step, and images per second."""
+        times, = take_turns([self.step], repeats, self.images.device)
+        seconds = statistics.median(times)
+        self.row |= dict(step_ms=1000 * seconds, images_per_second=len(self.images) / seconds)
 
 
 def time_beside(baseline: Contender, contender: Contender, part: Literal['forward', 'step'], repeats: int) -> None:
@@ -202,7 +208,12 @@ def time_beside(baseline: Contender, contender: Contender, part: Literal['forwar
             each.row.setdefault('images_per_second', len(each.images) / median)
 
 
-def names_of(networks: Sequence[str]) -> list[str]:
+def is_whole(name: str) -> bool:
+    """Returns whether a name is of a whole model: a config, or the work dir of a training."""
+    return is_config(name) or osp.isdir(name) and name not in VARIANTS
+
+
+def list_names(networks: Sequence[str]) -> list[str]:
     """Returns names and what shell patterns match, each once; networks of timm have a colon."""
     found = ([name] if ':' in name else find_names([name]) for name in networks)
     return list(dict.fromkeys(chain.from_iterable(found)))

@@ -1,6 +1,6 @@
 """Measures a step of the training of whole models, which configs name, on random images."""
 import gc
-import statistics
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -12,22 +12,21 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseModule
+from mmengine.optim import build_optim_wrapper
 
 from mmvit_backbones.engine.hooks.compile import is_classifier
 from mmvit_backbones.errors import TrainingError, UsageError
 from mmvit_backbones.utils.image_sizes import height_and_width
-from mmvit_backbones.utils.openmmlab_models import init_weights
+from mmvit_backbones.utils.openmmlab_models import init_weights, log_from
 
 from ..configs.backbone import loads_weights
-from ..configs.files import is_config, merge_options, read_config
+from ..configs.files import config_of, is_config, merge_options, read_config
 from ..configs.scripts import bfloat16_options
 from ..inference.runtimes import find_device
-from ..running.one_step import OneStep
-from ..utils.counters import bytes_of, saved_storages
 from ..utils.frameworks import build_model, use_framework
 from ..utils.pytorch_errors import named, pytorch_errors_named
-from .speed import Precision, Table, check_precision, compile_for_training, measuring
-from .timing import name_of, take_turns
+from .speed import Contender, Precision, Table, is_whole, measuring
+from .timing import name_of
 
 SIZES = dict(mmdet=(800, 1333), mmseg=(512, 512), mmpretrain=(224, 224))
 OBJECTS = 8  # in an image of a detector, or classes in one of a segmenter; images of COCO have 7 objects on average
@@ -35,32 +34,13 @@ OBJECTS = 8  # in an image of a detector, or classes in one of a segmenter; imag
 OPTIMIZATION = 'optimizer', 'constructor', 'paramwise_cfg', 'clip_grad', 'accumulative_counts'
 
 
-def benchmark_models(configs: Sequence[str], size: int | Sequence[int] | None = None, batch_size: int = 2,
-                     repeats: int = 7, threads: int = 2, device: str = 'cpu', precision: Precision = 'float32',
-                     compile: bool = False) -> Table:
-    """Measures a step of the training of whole models: preprocessing, losses, gradients and optimizer.
-
-    Images, boxes, masks and labels are random, and so are the weights. Data loading is not measured. Each model
-    is alone in memory.
-
-    Args:
-        configs (Sequence[str]): Names of configs or files, of detectors, of segmenters or of classifiers.
-        size (int | Sequence[int] | None): Side of the images, or height and width, in pixels. Defaults to None: 800 and
-            1333 for detectors, 512 and 512 for segmenters, 224 and 224 for classifiers.
-        batch_size (int): Images per batch. Defaults to 2.
-        repeats, threads, device, precision: As in :func:`benchmark`. Mixed precision is that of ``precision``, whatever
-            the config's.
-        compile (bool): Whether to compile the backbone's blocks as ``CompileHook`` does, or the backbone of another
-            library as a whole. Defaults to False.
-
-    Raises:
-        UsageError: If a config cannot be read, has no such model, or cannot be measured with these arguments. Too
-            little memory of a GPU, or no kernel for ``precision``, is an ``error`` in the model's row.
-    """
-    check_precision(precision)
-    if others := [name for name in configs if not is_config(name)]:
-        raise UsageError(f'{others[0]} is no config; whole models, i.e. configs, are measured alone')
-    cfgs = {name: read_config(name, ('model', 'optim_wrapper')) for name in configs}
+def measure_whole_models(names: Sequence[str], size: int | Sequence[int] | None, batch_size: int, repeats: int,
+                         threads: int, device: str, precision: Precision, compile: bool) -> Table:
+    """Returns the time and the memory of a step of the training of whole models; see :func:`.benchmark`."""
+    if others := [name for name in names if not is_whole(name)]:
+        raise UsageError(f'{others[0]} is no config or work dir; whole models are measured alone')
+    needs = 'model', 'optim_wrapper'
+    cfgs = {name: read_config(name, needs) if is_config(name) else config_of(None, name, needs) for name in names}
     frameworks = {cfg.default_scope for cfg in cfgs.values()}
     if len(frameworks) != 1:
         raise UsageError(f'configs must be of one framework, got those of {" and ".join(sorted(frameworks))}')
@@ -72,10 +52,15 @@ def benchmark_models(configs: Sequence[str], size: int | Sequence[int] | None = 
     with measuring(threads), torch.cuda.device(at) if at.type == 'cuda' else nullcontext():
         for name, cfg in cfgs.items():
             row: dict[str, Any] = dict(model=Path(name).stem, runtime='compile' if compile else 'eager')
+            model = None
             try:
-                with named(f'config {name}'), pytorch_errors_named():
-                    model = WholeModel(cfg, sides, batch_size, at, precision, compile)
-                    row |= model.memory() | model.speed(repeats)
+                with named('the model'), pytorch_errors_named():
+                    model = WholeModel(cfg, sides, batch_size, at, precision)
+                    if compile:
+                        model.compile(dynamic=not is_classifier(model.model))
+                    model.measure_memory()
+                    model.measure_step(repeats)
+                    row = {**model.row, 'model': row['model']}
             except UsageError as error:
                 raise UsageError(f'config {name}: {error}') from error
             except TrainingError as error:  # memory is full, or a kernel is missing
@@ -90,7 +75,7 @@ def benchmark_models(configs: Sequence[str], size: int | Sequence[int] | None = 
     return Table(about, rows)
 
 
-class WholeModel:
+class WholeModel(Contender):
     """The model of a config with its optimizer, and a batch of random images and annotations.
 
     Args:
@@ -99,16 +84,14 @@ class WholeModel:
         batch_size (int): Number of images.
         device (torch.device): Where the model is trained.
         precision (str): Dtype of autocast, or ``'float32'`` without autocast.
-        compile (bool): Whether to compile the backbone.
 
     Raises:
-        UsageError: If the config has another model, or nothing can be compiled.
+        UsageError: If the config has another model, or its optimizer cannot be built.
     """
 
-    def __init__(self, cfg: Config, size: tuple[int, int], batch_size: int, device: torch.device, precision: str,
-                 compile: bool) -> None:
+    def __init__(self, cfg: Config, size: tuple[int, int], batch_size: int, device: torch.device, precision: str
+                 ) -> None:
         use_framework(cfg.default_scope)
-        self.memory_before = torch.cuda.memory_allocated() if device.type == 'cuda' else 0
         cfg = with_image_size(cfg, size)
         merge_options(cfg, bfloat16_options(cfg) if precision == 'bfloat16' else {})
         model: Any = build_model(cfg)
@@ -116,44 +99,28 @@ class WholeModel:
             if isinstance(module, BaseModule) and loads_weights(module.init_cfg):
                 module.init_cfg = None
         init_weights(model)
-        self.training = OneStep(
-            model, {key: cfg.optim_wrapper[key] for key in OPTIMIZATION if key in cfg.optim_wrapper}, device,
-            torch.autocast(device.type, getattr(torch, precision), precision != 'float32'))
         generator = torch.Generator().manual_seed(0)
         images = torch.randint(256, (batch_size, 3, *size), dtype=torch.uint8, generator=generator).to(device)
-        self.images = images if cfg.default_scope == 'mmpretrain' else list(images)  # as the framework's loaders
+        super().__init__('', model, images, precision)
+        optimization = {key: cfg.optim_wrapper[key] for key in OPTIMIZATION if key in cfg.optim_wrapper}
+        with named('optim_wrapper'), log_from(logging.WARNING):  # constructors log the rate of each parameter
+            self.optimizer: Any = build_optim_wrapper(model, optimization)
+        self.inputs = images if cfg.default_scope == 'mmpretrain' else list(images)  # as the framework's loaders
         sample = SAMPLES[cfg.default_scope]
         self.samples = [sample(model, size, generator).to(device) for _ in range(batch_size)]
-        self.device, self.is_compiled = device, compile
-        if self.is_compiled:
-            compile_for_training(model.backbone, not is_classifier(model), device)
 
-    def batch(self) -> dict:
-        return dict(inputs=self.images, data_samples=[sample.clone() for sample in self.samples])
+    def outputs(self) -> Any:
+        model: Any = self.model
+        batch = dict(inputs=self.inputs, data_samples=[sample.clone() for sample in self.samples])
+        data = model.data_preprocessor(batch, True)
+        with self.autocast:
+            return model(**data, mode='loss')
 
     def step(self) -> None:
-        self.training.take(self.batch())
-
-    def memory(self) -> dict[str, float]:
-        """Returns the bytes that autograd saves, which are unknown if compiled, and a GPU's peak memory of a step."""
-        found: dict[str, float] = {}
-        if not self.is_compiled:
-            with saved_storages(self.training.model) as saved:
-                losses = self.training.losses(self.training.prepared(self.batch()))
-            found['saved_bytes_per_image'] = bytes_of(saved) // len(self.samples)
-            del losses, saved
-        self.step()  # compiles, and allocates the optimizer's state
-        if self.device.type == 'cuda':
-            torch.cuda.reset_peak_memory_stats()
-            self.step()
-            found['gib'] = (torch.cuda.max_memory_allocated() - self.memory_before) / 2**30
-        return found
-
-    def speed(self, repeats: int) -> dict[str, float]:
-        """Returns the median milliseconds of a step, and images per second."""
-        times, = take_turns([self.step], repeats, self.device)
-        seconds = statistics.median(times)
-        return dict(step_ms=1000 * seconds, images_per_second=len(self.samples) / seconds)
+        model: Any = self.model
+        with self.optimizer.optim_context(model):
+            losses = self.outputs()
+        self.optimizer.update_params(model.parse_losses(losses)[0])
 
 
 def with_image_size(cfg: Config, size: tuple[int, int]) -> Config:

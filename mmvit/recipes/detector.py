@@ -6,8 +6,6 @@ and masks if the data has some.
 import math
 from collections.abc import Mapping
 
-import numpy as np
-
 from ..configs.scripts import box_tta
 from ..folders import FolderData
 from .networks import Network
@@ -18,7 +16,6 @@ STRIDES = [4, 8, 16, 32, 64]  # of mmdet's anchors, and the first four of its Ro
 NORM = dict(type='GN', num_groups=32)
 SCALES = [percent / 100 for percent in range(60, 101, 4)]  # of the short side, as in the Swin 3x configs of mmdet
 FEWEST, MOST = 100, 1000  # detections in an image that a model returns
-SMALL, TINY, MANY_TINY, MANY_EMPTY = 32, 16, 1 / 3, 1 / 2  # sides in pixels, and shares of objects and images
 
 
 def make_frame(data: FolderData) -> dict:
@@ -62,8 +59,7 @@ def make_model(network: Network, data: FolderData, light: bool = False, precisio
 
 def count_detections(data: FolderData) -> int:
     """Returns the most objects in an image, rounded up to a hundred, from 100 to 1000."""
-    most = data.objects.most if data.objects else 0
-    return min(max(100 * math.ceil(most / 100), FEWEST), MOST)
+    return min(max(100 * math.ceil(data.most_objects / 100), FEWEST), MOST)
 
 
 def make_proposals(detections: int, light: bool) -> dict:
@@ -128,45 +124,3 @@ def make_train_loader(data: FolderData, size: tuple[int, int], batch_size: int, 
     ]
     return dict(batch_size=batch_size, batch_sampler=dict(type='AspectRatioBatchSampler'),
                 dataset={**data.train, 'pipeline': pipeline})
-
-
-def describe_objects(data: FolderData, size: tuple[int, int]) -> tuple[str, list[str]]:
-    """Returns what a summary says of the objects, and warnings about them.
-
-    Args:
-        data (FolderData): The data.
-        size (tuple[int, int]): Largest short and long side of the images in pixels.
-    """
-    assert data.objects is not None
-    sizes, most, num_empty = data.objects
-    small, tiny = (find_share_below(sizes, size, side) for side in (SMALL, TINY))
-    line = (f'{len(sizes)} in the training images, at most {most} in an image; at this size, {small:.0%} are below '
-            f'{SMALL} pixels, {tiny:.0%} below {TINY}')
-    warnings = []
-    if num_empty:
-        line += f'; images without objects: {num_empty}'
-    if num_empty > MANY_EMPTY * data.num_train:
-        warnings.append(f'{num_empty} of {data.num_train} training images have no objects, and are background for '
-                        'the training; leave out those that are not annotated yet')
-    if most > MOST:
-        warnings.append(f'an image has {most} objects, and the detector finds at most {MOST} in an image '
-                        '(model.test_cfg.rcnn.max_per_img); cut the images into parts')
-    if tiny > MANY_TINY:
-        warnings.append(f'{tiny:.0%} of the objects are below {TINY} x {TINY} pixels at this size, smaller than the '
-                        'anchors; raise size (--size), or lower model.rpn_head.anchor_generator.scales, [8] in mmdet')
-    return line, warnings
-
-
-def find_share_below(sizes: np.ndarray, size: tuple[int, int], side: int) -> float:
-    """Returns the share of objects whose box, in images that are fitted into a size, is below ``side * side`` pixels.
-
-    Args:
-        sizes (np.ndarray): Width and height of the box and of the image of each object, ``(N, 4)``.
-        size (tuple[int, int]): Largest short and long side of the images.
-        side (int): Side of a square with the area.
-    """
-    if not len(sizes):
-        return 0.
-    boxes, images = sizes[:, :2], np.sort(sizes[:, 2:], axis=1)
-    scale = (np.array(size) / images).min(1)
-    return float((np.sqrt(boxes.prod(1)) * scale < side).mean())

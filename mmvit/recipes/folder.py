@@ -20,8 +20,6 @@ from ..folders.folders import write_file
 from ..folders.record import find_data_folder, found_changes, write_record
 from ..folders.rules import raise_or_warn
 from ..running.work_dir import HoldsTrainingError, find_unused_name, holds_training
-from ..utils.distributed import warn
-from . import detector
 from .arguments import FineTuning
 from .config_files import write_sections
 from .networks import Network, find_network
@@ -79,9 +77,6 @@ def plan_fine_tuning(given: FineTuning) -> Recipe:
                        split_seed=given.split_seed, out=place, check_files=given.check_files)
     write_record(place, task.argument, folder, data)
     raise_or_warn(data.problems if not given.check_files else ())
-    if task.name == 'detector':
-        for text in detector.describe_objects(data, settle_size(task, given.size))[1]:
-            warn(text)
     recipe = make_recipe(given, network, data)
     if isinstance(given.pretrained, str):
         one_more = make_recipe(given, network, replace(data, classes=(*data.classes, ''))).config

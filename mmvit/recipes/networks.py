@@ -89,13 +89,6 @@ class Network:
             strides.append(2 * strides[-1])
         return Pyramid(channels, strides, neck)
 
-    @property
-    def num_parameters(self) -> tuple[int, int]:
-        """Returns the number of frozen parameters, and of all."""
-        all_of_them = self.of_built(lambda network: list(network.parameters()))
-        return (sum(each.numel() for each in all_of_them if not each.requires_grad),
-                sum(each.numel() for each in all_of_them))
-
     def frozen(self, stages: int | Literal['all']) -> 'Network':
         """Returns the network with frozen stages.
 
@@ -109,7 +102,7 @@ class Network:
         if stages == 'all':
             number = self.of_built(lambda network: getattr(network, 'num_stages', None))
         network = replace(self, backbone={**self.backbone, 'frozen_stages': number})
-        if stages == 'all' and (number is None or len(set(network.num_parameters)) > 1):
+        if stages == 'all' and (number is None or network.of_built(has_trained_parameters)):
             raise UsageError(f'freeze (--freeze) must be the number of frozen stages for {self.name}, which does not '
                              'tell with how many all is frozen, got all')
         return network
@@ -126,6 +119,10 @@ class Network:
             raise
         except Exception as error:  # the arguments of a backbone can be wrong in any way
             raise UsageError(f'{self.name}: the backbone cannot be built: {first_line(error)}') from error
+
+
+def has_trained_parameters(network: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in network.parameters())
 
 
 def of_unweighted(config: Mapping[str, Any], function: Callable[[Any], Any]) -> Any:

@@ -152,12 +152,12 @@ def summarize(given: FineTuning, network: Network, data: FolderData, schedule: S
     hint = ''
     if is_detector and not given.light and not torch.cuda.is_available():
         hint = f'; without a GPU, --light saves {LIGHT_SAVES}'
-    frozen, total = network.num_parameters if given.freeze is not None else (0, 0)
     return [
         f'network     {network.name}, {"light " if given.light else ""}{model}, starting from {source}{hint}',
         f'data        {folder}: {data.num_train} training images, {data.num_val} validation images',
         f'classes     {len(data.classes)}: {classes}',
-        *([f'objects     {detector.describe_objects(data, size)[0]}'] if is_detector else []),
+        *([f'objects     at most {data.most_objects} in an image; the model finds at most '
+           f'{detector.count_detections(data)}'] if is_detector else []),
         f'image size  {size[0]} x {size[1]}' + (
             f' at most, short x long side; in the training, short sides from {round(detector.SCALES[0] * size[0])} on'
             if is_detector else ' (height x width)'),
@@ -167,8 +167,7 @@ def summarize(given: FineTuning, network: Network, data: FolderData, schedule: S
         + '; validation every '
         + ('epoch' if schedule.val_interval == 1 else f'{schedule.val_interval} epochs'),
         f'rate        {describe_rates(given, schedule, rate)}',
-        *([f'frozen      {frozen / 1e6:.1f} of {total / 1e6:.1f} million parameters of the backbone, which saves '
-           f'{3 * 4 * frozen / 1e6:.0f} MB of gradients and optimizer states'] if total else []),
+        *([f'frozen      {given.freeze} stages of the backbone'] if given.freeze is not None else []),
         f'work dir    {given.work_dir}']
 
 

@@ -4,12 +4,13 @@ from functools import cache
 from statistics import geometric_mean
 
 import pytest
-from helpers import raises
+from helpers import raises, save_run
 from traffic import count_classifier
 
+from mmvit.configs.files import read_config
 from mmvit.measuring import count_flops
 from mmvit.utils.counters import in_place_product
-from mmvit_backbones import list_models
+from mmvit_backbones import get_model, list_models
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.variants import VARIANTS
 
@@ -55,6 +56,15 @@ def test_a_detectors_backbone_takes_sizes_that_its_classifier_refuses():
     assert count_flops(['regionvit_tiny_plus'], (64, 256), 'backbone')[0].gmacs > 0
     with raises(UsageError, 'regionvit_tiny_plus', '64 x 256', 'window_size=14'):
         count_flops(['regionvit_tiny_plus'], (64, 256))
+
+
+def test_a_training_is_counted_as_it_predicts(tmp_path):
+    """Its test pipeline resizes images to those of the published classifier."""
+    file = str(save_run(read_config('imagenet_rest_lite'), get_model('rest_lite'), tmp_path / 'epoch_1.pth'))
+    rows = count_flops([file, 'rest_lite'], 300)
+    assert rows[1][3:] == count_flops(['rest_lite'])[0][3:] and rows[1][:3] == (file, 300, 300)
+    with raises(UsageError, 'backbone', file):
+        count_flops([file], task='backbone')
 
 
 @cache

@@ -6,13 +6,11 @@
     mmvit compare reswin_tiny ablation.py --seg-folder FOLDER
 
 A network is a name from `mmvit models`, resnet50 for mmdet's ResNet-50, timm:NAME, or a config whose model.backbone is
-compared. The recipe is the fine-tuning recipe of `mmvit train NETWORK`. Every run is a `mmvit train` in a process of
-its own. A second call continues a stopped comparison, or adds networks and seeds.
+compared. The recipe is the fine-tuning recipe of `mmvit train NETWORK`. A second call continues a stopped comparison,
+or adds networks and seeds.
 
 Results, with all settings, are written to README.md and plot.png in the output folder.
 """
-import signal
-import sys
 from argparse import ArgumentParser, Namespace
 
 from ..recipes.arguments import COMPARED
@@ -33,9 +31,5 @@ def get_parser() -> ArgumentParser:
 
 def run(args: Namespace) -> None:
     from ..comparing import compare
-    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # ends the running training, too
-    try:
-        result = call(compare, args)
-    finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # None: of a library in C
+    result = call(compare, args)
     print(f'\n{result}\nwritten: {result.out}/README.md, {result.out}/plot.png')

@@ -1,11 +1,10 @@
 """Compares backbones on the same data: the same head, recipe, schedule, augmentation, image order and seeds."""
+import gc
 import json
 import re
 import statistics
-import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,21 +15,24 @@ from mmengine.config import Config
 from mmengine.device import get_device
 
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.zoo.reading import LAST
 
-from ..configs.tasks import find_task
+from ..configs.files import read_config
+from ..configs.tasks import Task, find_task
 from ..folders.folders import write_file
 from ..folders.record import RECORD, changes
 from ..inference import Predictor
 from ..recipes import fine_tune
 from ..recipes.arguments import COMPARED, FIELDS, find_difference
+from ..running import train
+from ..running.prepare import prepare_training
 from ..running.rehearsal import rehearse
 from ..utils.counters import count_macs
 from ..utils.frameworks import build_dataset
-from ..utils.shell import same_mmvit
 from ..utils.tables import as_markdown
 
 TIMED_IMAGES = 20
-SETTINGS, RECIPE, REPORT = 'settings.json', 'recipe.py', ('README.md', 'plot.png')
+RECIPE, REPORT = 'recipe.py', 'README.md'
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,9 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
             layer_decay: float | None = None, seeds: int = 3, out: str = 'compare') -> Comparison:
     """Trains a model with each of several backbones, and returns their metrics, times and sizes.
 
-    Each run is an ordinary training in a process of its own, whose config and log are in ``out``. All are rehearsed
-    before the first one starts. A second call continues a stopped comparison, or adds networks and seeds. On a CPU, the
-    same call in another folder gives the same metrics.
+    Each run is an ordinary training, whose config and log are in ``out``. All are rehearsed before the first starts. A
+    second call continues a stopped comparison, or adds networks and seeds. On a CPU, the same call in another folder
+    gives the same metrics.
 
     Args:
         networks (Sequence[str]): Names from ``list_models()``, ``'resnet50'``, ``'timm:NAME'``, or configs whose
@@ -83,11 +85,9 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
     folder, names = Path(out), list(dict.fromkeys(networks))
     if seeds < 1 or not names:
         raise UsageError(f'networks and seeds must be at least 1, got {len(names)} and {seeds}')
-    owners: dict[Path, str] = {}
-    for name in names:
-        place = name_folder(folder, name)
-        if (owner := owners.setdefault(place, name)) != name:
-            raise UsageError(f'networks {owner} and {name} would both have the folder {place}; rename one of the files')
+    if len({name_folder(folder, name) for name in names}) < len(names):
+        raise UsageError(f'two of the networks {", ".join(names)} would have the same folder in {out}; rename one of '
+                         'the files')
     if coco_folder:  # without a GPU, the other form would take days
         settings['light'] = not torch.cuda.is_available()
     check_settings(folder, settings)
@@ -100,9 +100,8 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
             rehearse(cfg)
     for name, cfg in recipes.items():
         write_file(name_folder(folder, name), RECIPE, cfg.text)
-    write_file(folder, SETTINGS, json.dumps(settings, indent=1))
-    results = train_all(recipes, seeds, folder)
-    return write_report(folder, summarize(results, measure(recipes, folder), recipes), recipes, settings)
+    rows = measure(recipes, train_all(recipes, seeds, folder), folder)
+    return write_report(folder, rows, recipes, settings)
 
 
 def check_data(out: Path, folder: str) -> None:
@@ -115,18 +114,16 @@ def check_data(out: Path, folder: str) -> None:
 
 def check_settings(out: Path, now: Mapping[str, Any]) -> None:
     """Raises UsageError if ``out`` has a comparison with other settings, or something else."""
-    file = out / SETTINGS
-    if not file.exists():
-        if others := [name for name in REPORT if (out / name).exists()]:
-            raise UsageError(f'out (--out): {out} has a {others[0]} of something else, which would be replaced; choose '
-                             'another folder')
-        return
-    before = json.loads(file.read_text(encoding='utf-8'))
-    names = before.keys() | now.keys()
-    if found := find_difference({name: now.get(name, FIELDS[name].default) for name in names}, before):
-        name, old, new = found
-        raise UsageError(f'{out} holds a comparison with {name}={old}, but now {name}={new}; pass the same options, or '
-                         'another --out')
+    recipes = [*out.glob(f'*/{RECIPE}')]
+    if not recipes and (out / REPORT).exists():
+        raise UsageError(f'out (--out): {out} has a {REPORT} of something else, which would be replaced; choose '
+                         'another folder')
+    for file in recipes:
+        given = {name: now.get(name, FIELDS[name].default) for name in (*COMPARED, 'light')}
+        if found := find_difference(given, read_config(str(file)).recipe):
+            name, old, new = found
+            raise UsageError(f'{out} holds a comparison with {name}={old}, but now {name}={new}; pass the same '
+                             'options, or another --out')
 
 
 def name_folder(out: Path, network: str) -> Path:
@@ -142,97 +139,59 @@ def train_all(recipes: Mapping[str, Config], seeds: int, out: Path) -> dict[str,
     results: dict[str, list[dict]] = {name: [] for name in recipes}
     runs = [(name, seed) for seed in range(seeds) for name in recipes]
     for number, (name, seed) in enumerate(runs, 1):
-        framework, about = recipes[name].default_scope, f'[{number}/{len(runs)}] {name}, seed {seed}'
-        result = train_once(name_folder(out, name), seed, framework, about)
-        results[name].append(result)
-        print(f'{about}: {find_task(framework).unit} {result["metric"]:.1f}', flush=True)
+        task, about = find_task(recipes[name].default_scope), f'[{number}/{len(runs)}] {name}, seed {seed}'
+        print(f'{about}: training', flush=True)
+        results[name].append(train_once(name_folder(out, name), seed, task))
+        print(f'{about}: {task.unit} {results[name][-1]["metric"]:.1f}', flush=True)
     return results
 
 
-def train_once(folder: Path, seed: int, framework: str, about: str) -> dict:
-    """Trains the recipe in a folder once, unless it has already ended, and returns its metric and seconds per step."""
-    work_dir, done, log = (folder / f'seed{seed}{suffix}' for suffix in ('', '.json', '.log'))
-    if not done.exists():
-        print(f'{about}: training, log in {log}', flush=True)
-        run(['train', str(folder / RECIPE), '--work-dir', str(work_dir), '--resume', '--seed', str(seed)], log)
-        entries = list(read_log(work_dir))
-        times = [entry['time'] for entry in entries if 'time' in entry and 'loss' in entry]
-        write_file(folder, done.name, json.dumps(dict(
-            metric=find_last_metric(entries, framework), step=statistics.median(times[-max(1, len(times) // 2):]))))
-    return json.loads(done.read_text(encoding='utf-8'))
+def train_once(folder: Path, seed: int, task: Task) -> dict:
+    """Trains the recipe in a folder once, unless it has already ended.
 
-
-def run(arguments: Sequence[str], log: Path) -> None:
-    """Runs a subcommand of mmvit.
-
-    Raises:
-        UsageError: If the subcommand fails; the message has its last line.
+    Returns:
+        dict: The ``metric`` of the last evaluation in percent, and the median seconds per ``step`` of the last half.
     """
-    with log.open('a', encoding='utf-8') as file:
-        process = subprocess.Popen([*same_mmvit(), *arguments], stdout=file, stderr=file)
-        try:
-            process.wait()
-        except BaseException:
-            process.terminate()
-            process.wait()
-            raise
-    if process.returncode:
-        last = (log.read_text(encoding='utf-8').splitlines() or ['no output'])[-1]
-        if process.returncode == -9:  # SIGKILL, which Windows lacks
-            last = 'it was killed, most often because memory is full'
-        raise UsageError(f'mmvit {arguments[0]} failed, see {log}: {last}; the same command continues')
-
-
-def read_log(work_dir: Path) -> Iterator[dict]:
-    """Yields what a training has logged in all its starts; a kill can cut off the last line of one."""
-    for file in sorted(work_dir.glob('*/vis_data/scalars.json')):  # in order of time
-        for line in file.read_text(encoding='utf-8', errors='replace').splitlines():
-            with suppress(ValueError):
-                yield json.loads(line)
-
-
-def find_last_metric(entries: Sequence[Mapping[str, Any]], framework: str) -> float:
-    """Returns the metric of the last evaluation, in percent."""
-    task = find_task(framework)
-    return [entry[task.metric] for entry in entries if task.metric in entry][-1] * task.factor
+    work_dir, done = folder / f'seed{seed}', folder / f'seed{seed}.json'
+    if not done.exists():
+        run = prepare_training(str(folder / RECIPE), resume=(work_dir / LAST).is_file(), work_dir=str(work_dir),
+                               seed=seed, checks_data=False)
+        hub = train(run.cfg).message_hub
+        times, _ = hub.get_scalar('train/time').data
+        write_file(folder, done.name, json.dumps(dict(
+            metric=float(hub.get_scalar(f'val/{task.metric}').current()) * task.factor,
+            step=float(statistics.median(times[len(times) // 2:])))))
+        gc.collect()  # of the model, before the next one
+    return json.loads(done.read_text(encoding='utf-8'))
 
 
 # ---- figures
 
 
-def measure(recipes: Mapping[str, Config], out: Path) -> dict[str, dict]:
-    """Returns parameters, GMACs and seconds per image of prediction, of the model with each backbone.
+def measure(recipes: Mapping[str, Config], results: Mapping[str, list[dict]], out: Path) -> list[dict]:
+    """Returns a row of figures per network, best first; see :class:`Comparison`.
 
-    The networks take turns, so that a busy machine slows down all of them.
+    The networks take turns in predicting, so that a busy machine slows down all of them.
     """
     from ..deployment.sample_images import image_files  # needs more than other functions
     images = image_files(next(iter(recipes.values())), 'val')[:TIMED_IMAGES]
     predictors = {network: Predictor(str(name_folder(out, network) / 'seed0')) for network in recipes}
-    figures = {}
-    for network, predictor in predictors.items():
-        module: Any = predictor.model
-        figures[network] = dict(parameters=sum(weight.numel() for weight in module.module.parameters()),
-                                gmacs=count_macs(partial(predictor, images[0])), times=[])
+    times: dict[str, list[float]] = {network: [] for network in recipes}
     for image in images:
         for network, predictor in predictors.items():
             begin = time.perf_counter()
             predictor(image)
-            figures[network]['times'].append(time.perf_counter() - begin)
-    return figures
-
-
-def summarize(results: Mapping[str, list[dict]], figures: Mapping[str, dict], recipes: Mapping[str, Config]
-              ) -> list[dict]:
-    """Returns a row per network, best first."""
+            times[network].append(time.perf_counter() - begin)
     rows = []
-    for network, runs in results.items():
-        measured, metrics = figures[network], [run['metric'] for run in runs]
+    for network, predictor in predictors.items():
+        model: Any = predictor.model
+        metrics, steps = ([run[key] for run in results[network]] for key in ('metric', 'step'))
         rows.append({
             'network': network, 'metric': statistics.mean(metrics), 'lowest': min(metrics), 'highest': max(metrics),
-            'seeds': len(runs), 'parameters, M': measured['parameters'] / 1e6, 'GMACs': measured['gmacs'],
-            'ms per image, inference': 1000 * statistics.median(measured['times']),
-            'ms per image, training': 1000 * statistics.median(run['step'] for run in runs)
-            / recipes[network].train_dataloader.batch_size})
+            'seeds': len(metrics), 'parameters, M': sum(weight.numel() for weight in model.module.parameters()) / 1e6,
+            'GMACs': count_macs(partial(predictor, images[0])),
+            'ms per image, inference': 1000 * statistics.median(times[network]),
+            'ms per image, training': 1000 * statistics.median(steps) / recipes[network].train_dataloader.batch_size})
     return sorted(rows, key=lambda row: (-row['metric'], row['network']))
 
 
@@ -255,7 +214,7 @@ def write_report(out: Path, rows: list[dict], recipes: Mapping[str, Config], set
         'time, all networks in turn',
         '- on a CPU, the same command in another folder gives the same metrics; times vary',
         '- GMACs: multiply-adds of convolutions and matrix products, counted for the first validation image']
-    write_file(out, 'README.md', f'# Comparison of {len(rows)} backbones\n\n{result}\n\n'
+    write_file(out, REPORT, f'# Comparison of {len(rows)} backbones\n\n{result}\n\n'
           '![Metric against latency](plot.png)\n\n' + '\n'.join(conditions) + '\n')
     draw_ranking(out / 'plot.png', rows, result.unit)
     return result

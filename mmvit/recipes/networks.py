@@ -25,7 +25,9 @@ from ..configs.official import official_name
 from ..utils.frameworks import import_quietly
 
 RESNET50 = dict(type='mmdet.ResNet', depth=50, num_stages=4, out_indices=(0, 1, 2, 3), style='pytorch',
-                norm_cfg=dict(type='BN', requires_grad=True))
+                norm_cfg=dict(type='BN', requires_grad=True),
+                init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50'))
+IMAGENET = Normalization(IMAGENET_MEAN, IMAGENET_STD)
 TIMM = 'timm:'
 
 
@@ -111,6 +113,13 @@ class Network:
         """Returns the network whose weights come with those of the whole model."""
         return replace(self, backbone={key: value for key, value in self.backbone.items() if key != 'init_cfg'})
 
+    @property
+    def source(self) -> str:
+        """Returns what names the weights from which the network starts."""
+        overlay = self.backbone.get('pretrained_cfg_overlay') or {}  # of timm
+        named = (self.backbone.get('init_cfg') or {}).get('checkpoint') or overlay.get('file')
+        return named or ('its pretrained weights' if self.is_pretrained else 'random weights')
+
     def of_built(self, function: Callable[[Any], Any]) -> Any:
         """Returns what a function returns for the backbone, without weights, on the meta device or else on the CPU."""
         try:
@@ -153,7 +162,18 @@ def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True
     Raises:
         UsageError: If there is no such network, or it has no such weights.
     """
-    found = _found(network, pretrained, is_dense)
+    if isinstance(network, str) and network in VARIANTS:
+        found = find_own(VARIANTS[network], pretrained, is_dense)
+    elif isinstance(network, str) and not (network == 'resnet50' or network.startswith(TIMM)):
+        found = find_in_config(network, pretrained)
+    else:
+        backbone = dict(network) if isinstance(network, Mapping) else (
+            dict(RESNET50) if network == 'resnet50' else
+            dict(type='TimmBackbone', name=network.removeprefix(TIMM), pretrained=True))
+        kind = backbone.get('type')
+        if isinstance(kind, type):
+            backbone['type'] = f'{kind.__module__}.{kind.__name__}'  # as MMEngine writes it
+        found = find_other(network if isinstance(network, str) else str(backbone.get('type')), backbone, pretrained)
     if not takes_norm_eval(found.backbone['type']):
         return found
     # The statistics of a few images are worse than those of the weights, which random ones lack; see docs/own_data.md.
@@ -166,99 +186,44 @@ def takes_norm_eval(name: str) -> bool:
     return backbone is not None and (issubclass(backbone, Backbone) or 'norm_eval' in signature(backbone).parameters)
 
 
-def _found(network: str | Mapping[str, Any], pretrained: bool | str, is_dense: bool) -> Network:
-    if isinstance(network, Mapping):
-        backbone, kind = dict(network), network.get('type')
-        if isinstance(kind, type):
-            backbone['type'] = f'{kind.__module__}.{kind.__name__}'  # as MMEngine writes it
-        if type_name(backbone) == 'TimmBackbone':
-            return _timm(backbone, pretrained)
-        return _other(str(backbone.get('type')), backbone, pretrained)
-    if network in VARIANTS:
-        return _own(VARIANTS[network], pretrained, is_dense)
-    if network == 'resnet50':
-        weights = 'torchvision://resnet50' if pretrained is True else pretrained
-        return _other(network, dict(RESNET50), weights)
-    if network.startswith(TIMM):
-        return _timm(dict(type='TimmBackbone', name=network.removeprefix(TIMM), pretrained=True), pretrained)
-    try:
-        cfg = read_config(network, ('model', ))
-    except UsageError as error:
-        raise UsageError(f'network must be a name from mmvit models, resnet50, timm:NAME, or a config with a backbone: '
-                         f'{error}') from error
-    if not cfg.model.get('backbone'):
-        raise UsageError(f'network must be a config with model.backbone, got {network}')
-    backbone, images = setting_of(cfg)
-    if type_name(backbone) == 'TimmBackbone':
-        return _timm(backbone, pretrained, images)
-    import_quietly(cfg.default_scope)
-    if '.' not in backbone['type'] and MODELS.get(backbone['type']) is None:
-        backbone['type'] = f'{cfg.default_scope}.{backbone["type"]}'  # other recipes may have another scope
-    modules = (cfg.get('custom_imports') or {}).get('imports') or []
-    imports = [modules] if isinstance(modules, str) else modules
-    found = _other(Path(network).stem, backbone, pretrained, images)
-    return replace(found, imports=tuple(dict.fromkeys([*found.imports, *imports])))
-
-
-def _own(variant: Variant, pretrained: bool | str, is_dense: bool) -> Network:
-    weights = None
+def find_own(variant: Variant, pretrained: bool | str, is_dense: bool) -> Network:
+    """Returns a published network; see :func:`find_network`."""
+    weights = pretrained or None
     if pretrained is True or pretrained in variant.weights:
         try:
             weights = official_name(variant.name, pretrained)
         except CheckpointError as error:
             raise UsageError(f'{error}; use pretrained=False (--no-pretrained) to train from random weights') from error
-    elif pretrained:
-        weights = pretrained
     found = setting(variant, 'dense' if is_dense else 'classification', weights)
     init = dict(init_cfg=dict(type='Pretrained', checkpoint=weights)) if weights else {}
     backbone = {**found.backbone, 'drop_path_rate': 0.1 if weights else 0., **init}
-    images = _of_run(weights) or found.images
+    images = find_images_of_run(weights) or found.images
     return Network(variant.name, backbone, weights is not None, *astuple(images), variant=variant)
 
 
-def _of_run(weights: str | None) -> Normalization | None:
-    """Returns how the images of weights in a run were normalized, if it tells."""
+def find_in_config(file: str, pretrained: bool | str) -> Network:
+    """Returns the network that is the backbone of a config; see :func:`find_network`."""
     try:
-        run = run_of(weights)
+        cfg = read_config(file, ('model', ))
     except UsageError as error:
-        print_log(f'{weights}: how its images were normalized is not known, because {error}', 'current', WARNING)
-        return None
-    return setting_of(run)[1] if run else None
+        raise UsageError(f'network must be a name from mmvit models, resnet50, timm:NAME, or a config with a backbone: '
+                         f'{error}') from error
+    if not cfg.model.get('backbone'):
+        raise UsageError(f'network must be a config with model.backbone, got {file}')
+    backbone, images = setting_of(cfg)
+    import_quietly(cfg.default_scope)
+    if '.' not in backbone['type'] and MODELS.get(backbone['type']) is None:
+        backbone['type'] = f'{cfg.default_scope}.{backbone["type"]}'  # other recipes may have another scope
+    modules = (cfg.get('custom_imports') or {}).get('imports') or []
+    imports = [modules] if isinstance(modules, str) else modules
+    found = find_other(Path(file).stem, backbone, pretrained, images)
+    return replace(found, imports=tuple(dict.fromkeys([*found.imports, *imports])))
 
 
-def _timm(backbone: dict, pretrained: bool | str, images: Normalization | None = None) -> Network:
-    """Returns a network of timm by the config of a ``TimmBackbone``, whose weights and images True keeps.
-
-    A file is one of timm or of the authors, which timm converts, or a checkpoint of a training with this network.
-    """
-    from mmvit_backbones.integrations import timm_backbone
-    backbone, name = {**backbone, 'type': 'TimmBackbone'}, str(backbone.get('name'))
-    if isinstance(pretrained, str):
-        if '://' in pretrained:
-            raise UsageError(f'pretrained must be True, False or a file for timm:{name}, got {pretrained!r}; other '
-                             'weights of timm have names of their own, timm:NAME.TAG')
-        checkpoint = read_checkpoint(pretrained)
-        is_training = any(str(key).startswith('backbone.model.') for key in checkpoint.get('state_dict', checkpoint))
-        backbone |= (dict(pretrained=False, init_cfg=dict(type='Pretrained', checkpoint=pretrained)) if is_training
-                     else dict(pretrained=True, pretrained_cfg_overlay=dict(file=pretrained)))
-    elif not pretrained:
-        backbone['pretrained'] = False
-        backbone.pop('init_cfg', None)
-    elif backbone.get('pretrained') and not backbone.get('pretrained_cfg_overlay'):
-        images_of(f'timm://{name}')  # refuses a name without weights
-    is_pretrained = bool(backbone.get('pretrained')) or loads_weights(backbone.get('init_cfg'))
-    found = Network(name, backbone, is_pretrained, IMAGENET_MEAN, IMAGENET_STD,
-                    imports=(timm_backbone.__name__, ))
-    image_size, cfg = found.of_built(lambda network: (network.image_size, network.model.pretrained_cfg))
-    if not is_pretrained:
-        return replace(found, image_size=image_size)
-    if images is None or isinstance(pretrained, str):
-        images = _of_run(pretrained if isinstance(pretrained, str) else None) or images_of_config(cfg)
-    return replace(found, image_size=image_size, **asdict(images))
-
-
-def _other(name: str, backbone: dict, pretrained: bool | str, images: Normalization | None = None) -> Network:
+def find_other(name: str, backbone: dict, pretrained: bool | str, images: Normalization | None = None) -> Network:
     """Returns a network of another library; True keeps the weights and the images that its config names."""
+    if type_name(backbone) == 'TimmBackbone':
+        return find_in_timm(backbone, pretrained, images)
     if isinstance(pretrained, str):
         backbone['init_cfg'] = dict(type='Pretrained', checkpoint=pretrained)
     elif not pretrained and loads_weights(backbone.get('init_cfg')):
@@ -267,7 +232,48 @@ def _other(name: str, backbone: dict, pretrained: bool | str, images: Normalizat
     weights = init.get('checkpoint') if isinstance(init, Mapping) else None
     own = next((each for each in VARIANTS.values() if each.family.backbone == type_name(backbone)), None)
     if images is None or isinstance(pretrained, str):
-        images = (_of_run(weights) or (setting(own, 'dense', weights).images if own else None)
-                  or (images_of(weights) if weights else None) or images
-                  or Normalization(IMAGENET_MEAN, IMAGENET_STD))
+        images = (find_images_of_run(weights) or (setting(own, 'dense', weights).images if own else None)
+                  or (images_of(weights) if weights else None) or images or IMAGENET)
     return Network(name, backbone, loads_weights(init), *astuple(images))
+
+
+def find_in_timm(backbone: dict, pretrained: bool | str, images: Normalization | None) -> Network:
+    """Returns a network of timm by the config of a ``TimmBackbone``, whose weights and images True keeps.
+
+    A file is one of timm or of the authors, which timm converts, or a checkpoint of a training with this network.
+    """
+    from mmvit_backbones.integrations import timm_backbone
+    backbone, name = {**backbone, 'type': 'TimmBackbone'}, str(backbone.get('name'))
+    file = pretrained if isinstance(pretrained, str) else None
+    if file and '://' in file:
+        raise UsageError(f'pretrained must be True, False or a file for timm:{name}, got {file!r}; other weights of '
+                         'timm have names of their own, timm:NAME.TAG')
+    if file:
+        checkpoint = read_checkpoint(file)
+        is_training = any(str(key).startswith('backbone.model.') for key in checkpoint.get('state_dict', checkpoint))
+        backbone |= (dict(pretrained=False, init_cfg=dict(type='Pretrained', checkpoint=file)) if is_training
+                     else dict(pretrained=True, pretrained_cfg_overlay=dict(file=file)))
+    elif not pretrained:
+        backbone['pretrained'] = False
+        backbone.pop('init_cfg', None)
+    elif backbone.get('pretrained') and not backbone.get('pretrained_cfg_overlay'):
+        images_of(f'timm://{name}')  # refuses a name without weights
+    is_pretrained = bool(backbone.get('pretrained')) or loads_weights(backbone.get('init_cfg'))
+    found = Network(name, backbone, is_pretrained, *astuple(IMAGENET), imports=(timm_backbone.__name__, ))
+    image_size, cfg = found.of_built(lambda network: (network.image_size, network.model.pretrained_cfg))
+    found = replace(found, image_size=image_size)
+    if not is_pretrained:
+        return found
+    if images is None or file:
+        images = find_images_of_run(file) or images_of_config(cfg)
+    return replace(found, **asdict(images))
+
+
+def find_images_of_run(weights: str | None) -> Normalization | None:
+    """Returns how the images of weights in a run were normalized, if it tells."""
+    try:
+        run = run_of(weights)
+    except UsageError as error:
+        print_log(f'{weights}: how its images were normalized is not known, because {error}', 'current', WARNING)
+        return None
+    return setting_of(run)[1] if run else None

@@ -7,7 +7,6 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
-import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
 
@@ -26,7 +25,6 @@ from .schedule import LR, MOST_LR, PRETRAINED_MULT, Schedule
 from .starts import Start
 
 MODULES: dict[str, Any] = dict(classifier=classifier, detector=detector, segmenter=segmenter)
-LIGHT_SAVES = 'half of the time'  # of steps by turns, EfficientNet-Lite0 at the size 256: CPU time of 6.5 and 3.1 s
 USAGE = ['', 'Paths are relative to the folder from which the training is started:',
          'mmvit train THIS_FILE, or python tools/train.py THIS_FILE of the framework.']
 
@@ -60,10 +58,10 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, start: St
     batch_size, size = given.batch_size or module.BATCH_SIZE, settle_size(task, given.size)
     images = batch_size * given.processes
     lr, mult = (LR, PRETRAINED_MULT) if network.is_pretrained else (module.LR_OF_RANDOM_WEIGHTS, 1.)
-    used, limit = images * given.accumulate, MOST_LR if network.is_pretrained else math.inf
-    peak = given.lr or min(lr * math.sqrt(used / module.BATCH_SIZE), limit)
+    limit = MOST_LR if network.is_pretrained else math.inf
+    peak = given.lr or min(lr * math.sqrt(images * given.accumulate / module.BATCH_SIZE), limit)
     if start and start.is_whole:  # nothing is new
-        lr, peak, mult = lr * mult, peak * mult, 1.
+        peak, mult = peak * mult, 1.
     schedule = Schedule(
         given=given, num_train=data.num_train, images_per_step=images, precision=settled['precision'],
         lr=peak, pretrained_mult=mult,
@@ -73,11 +71,7 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, start: St
     model = module.make_model(network, data, **own)
     evaluation = module.make_evaluation(data, size, model['model'])
     loader = module.make_train_loader(data, size, batch_size, network, schedule.epochs)
-    unit = 'update' if given.accumulate > 1 else 'step'
-    rate = '' if given.lr else (f': {lr:g} for {count(module.BATCH_SIZE, "image")} per {unit}' + (
-        f', times the square root of {used}/{module.BATCH_SIZE}' if used != module.BATCH_SIZE else '') + (
-        f', at most {limit:g}' if peak == limit else ''))
-    summary = summarize(given, network, data, schedule, size, rate, start)
+    summary = summarize(given, network, data, schedule, size, start)
     sections = [
         ('', dict(module.make_frame(data), custom_imports=dict(imports=list(network.imports)))),
         ('What was given, for `mmvit test` on other folders and `mmvit train --resume`.',
@@ -136,50 +130,28 @@ def complete_loaders(loader: dict, evaluation: dict, loading: dict) -> dict[str,
 
 
 def summarize(given: FineTuning, network: Network, data: FolderData, schedule: Schedule, size: tuple[int, int],
-              rate: str, start: Start | None) -> list[str]:
-    """Returns the lines that say what a recipe trains; ``rate`` says from where its learning rate follows."""
+              start: Start | None) -> list[str]:
+    """Returns the lines that say what a recipe trains."""
     task, folder = given.data
-    is_detector = task.name == 'detector'
-    weights = network.backbone.get('init_cfg') or {}
-    model = ('Mask R-CNN' if data.has_masks else 'Faster R-CNN, boxes only') if is_detector else dict(
-        classifier='classifier', segmenter='UperNet')[task.name]
-    classes = ', '.join(data.classes[:5]) + (', ...' if len(data.classes) > 5 else '')
-    overlay = network.backbone.get('pretrained_cfg_overlay') or {}
-    source = 'its pretrained weights' if network.is_pretrained else 'random weights'
-    source = weights.get('checkpoint') or overlay.get('file') or source
+    model = dict(classifier='classifier', segmenter='UperNet',
+                 detector='Mask R-CNN' if data.has_masks else 'Faster R-CNN, boxes only')[task.name]
+    sides = 'at most, short x long' if task.name == 'detector' else 'height x width'
+    source = network.source
     if start:
         source = f'the whole model of {given.pretrained}' + ('' if start.is_whole else ', but its last layers')
-    hint = ''
-    if is_detector and not given.light and not torch.cuda.is_available():
-        hint = f'; without a GPU, --light saves {LIGHT_SAVES}'
+    rates = f'{schedule.lr:.3g} at its peak'
+    if given.freeze != ALL and schedule.pretrained_mult != 1:
+        rates += f' for new layers, {schedule.lr * schedule.pretrained_mult:.3g} for pretrained ones'
     return [
-        f'network     {network.name}, {"light " if given.light else ""}{model}, starting from {source}{hint}',
+        f'network     {network.name}, {"light " if given.light else ""}{model}, starting from {source}',
         f'data        {folder}: {data.num_train} training images, {data.num_val} validation images',
-        f'classes     {len(data.classes)}: {classes}',
-        *([f'objects     at most {data.most_objects} in an image; the model finds at most '
-           f'{detector.count_detections(data)}'] if is_detector else []),
-        f'image size  {size[0]} x {size[1]}' + (
-            f' at most, short x long side; in the training, short sides from {round(detector.SCALES[0] * size[0])} on'
-            if is_detector else ' (height x width)'),
-        f'length      {count(schedule.epochs, "epoch")} of {count(schedule.steps_per_epoch, "step")}, '
-        f'{count(schedule.images_per_step, "image")} per step'
-        + (f', {schedule.images_per_step * given.accumulate} per update of the weights' if given.accumulate > 1 else '')
-        + '; validation every '
-        + ('epoch' if schedule.val_interval == 1 else f'{schedule.val_interval} epochs'),
-        f'rate        {describe_rates(given, schedule, rate)}',
+        f'classes     {len(data.classes)}: {", ".join(data.classes[:5])}{", ..." if len(data.classes) > 5 else ""}',
+        f'image size  {size[0]} x {size[1]} ({sides})',
+        f'length      {count(schedule.epochs, "epoch")} of {count(schedule.steps_per_epoch, "step")} of '
+        f'{count(schedule.images_per_step, "image")}; validation every {count(schedule.val_interval, "epoch")}',
+        f'rate        AdamW, {rates}; {schedule.precision}',
         *([f'frozen      {given.freeze} stages of the backbone'] if given.freeze is not None else []),
         f'work dir    {given.work_dir}']
-
-
-def describe_rates(given: FineTuning, schedule: Schedule, source: str) -> str:
-    """Returns the peak rates of new and of pretrained layers, from where they follow, and the precision."""
-    text, trains_backbone = f'AdamW, {schedule.lr:.3g} at its peak', given.freeze != ALL
-    if trains_backbone and schedule.pretrained_mult != 1:
-        text += f' for new layers, {schedule.lr * schedule.pretrained_mult:.3g} for pretrained ones'
-    text += source
-    if trains_backbone and schedule.layer_decay < 1:
-        text += f'; times {schedule.layer_decay} per {given.decay_type.removesuffix("_wise")} towards the stem'
-    return f'{text}; {schedule.precision}' + '; averaged weights' * given.ema + '; compiled' * given.compile
 
 
 def count(number: int, unit: str) -> str:

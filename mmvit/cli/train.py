@@ -33,8 +33,7 @@ def get_parser() -> ArgumentParser:
                         help='config file, the name of a config in this package, or a name from mmvit models, '
                              'resnet50 or timm:NAME, with a folder; with --resume, also the work dir of a training')
     parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
-                        help='resume from this checkpoint (default: the last one in the work dir, if there is one; for '
-                             'a network and a folder, in the newest of their work dirs)')
+                        help='resume from this checkpoint (default: the last one in the work dir, if there is one)')
     precision = parser.add_mutually_exclusive_group()
     for option, name, text in (
             ('--amp', 'float16', 'train in mixed precision, float16'),
@@ -79,7 +78,8 @@ def run(args: Namespace) -> None:
         if given is None:
             yield prepare_training(**options, processes=processes, check=args.check)
             return
-        with reserve_work_dir(name_base(given), args.work_dir, args.resume or False) as work_dir:
+        work_dir = args.work_dir or name_base(given)
+        with reserve_work_dir(work_dir, args.resume or False):
             is_new = not holds_training(work_dir)
             own = (dict(config=write_recipe(replace(given, work_dir=work_dir, processes=processes))) if is_new else
                    dict(config=work_dir, **find_moved({**named, 'network': args.config}, given.data[1], work_dir)))

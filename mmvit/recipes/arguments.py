@@ -85,7 +85,7 @@ class FineTuning:
             runs with a GPU, else 0.
         processes (int): Number of training processes. Defaults to 1.
         work_dir (str | None): Folder of the run, which may not hold a training. Defaults to None:
-            ``work_dirs/NETWORK_TASK``, or the next name, such as ``NETWORK_TASK_2``, if a training is there.
+            ``work_dirs/NETWORK_TASK``.
         out (str | None): Folder for repaired annotation files and lists of images. Defaults to None: ``recipe`` in the
             work dir.
         check_files (bool): Whether to read all images and masks of the folder. Defaults to True.

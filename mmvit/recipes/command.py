@@ -56,7 +56,7 @@ def find_fine_tuning(config: str, given: Mapping[str, Any], data_root: str | Non
 
 
 def name_base(given: FineTuning) -> str:
-    """Returns the work dir of a fine-tuning by default, without a number."""
+    """Returns the work dir of a fine-tuning by default."""
     return osp.join(WORK_DIRS, name_recipe(str(given.network).removeprefix(TIMM), given.data[0]))
 
 

@@ -19,7 +19,7 @@ from ..folders import FolderData, read_folder
 from ..folders.folders import write_file
 from ..folders.record import find_data_folder, found_changes, write_record
 from ..folders.rules import raise_or_warn
-from ..running.work_dir import HoldsTrainingError, find_unused_name, holds_training
+from ..running.work_dir import HoldsTrainingError, holds_training
 from .arguments import FineTuning
 from .config_files import write_sections
 from .networks import Network, find_network
@@ -67,12 +67,10 @@ def plan_fine_tuning(given: FineTuning) -> Recipe:
     if given.light and task.name != 'detector':
         raise UsageError(f'light (--light) is for detectors and requires coco_folder, got {task.argument}')
     network = choose_network(given)
-    if given.work_dir and not given.out and holds_training(given.work_dir):
-        raise HoldsTrainingError(given.work_dir)
-    if not given.work_dir:
-        base = osp.join(WORK_DIRS, name_recipe(network.name, task))
-        given = replace(given, work_dir=base if given.out else find_unused_name(base))
-    place = given.out or osp.join(str(given.work_dir), RECIPE)
+    work_dir = given.work_dir or osp.join(WORK_DIRS, name_recipe(network.name, task))
+    if not given.out and holds_training(work_dir):
+        raise HoldsTrainingError(work_dir)
+    given, place = replace(given, work_dir=work_dir), given.out or osp.join(work_dir, RECIPE)
     data = read_folder(task.argument, folder, given.boxes_only, val_fraction=given.val_fraction,
                        split_seed=given.split_seed, out=place, check_files=given.check_files)
     write_record(place, task.argument, folder, data)

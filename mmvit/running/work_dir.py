@@ -1,7 +1,6 @@
-"""The work dir of a run: its name and its lock, and the checkpoint from which MMEngine resumes."""
+"""The work dir of a run: its locks, and the checkpoint from which MMEngine resumes."""
 import os
 import os.path as osp
-import re
 import shutil
 import socket
 from collections.abc import Iterator
@@ -56,70 +55,21 @@ def is_locked(path: str) -> bool:
     return False
 
 
-def find_unused_name(base: str) -> str:
-    """Returns the newest of the folders ``base``, ``base_2``, ..., or the next name if a training or a command has it.
-
-    Until a folder holds a training, its recipe may be written again.
-    """
-    names = list_numbered(base)
-    if not names:
-        return base
-    newest = names[-1]
-    if not (holds_training(newest) or is_locked(osp.join(newest, TAKEN))):
-        return newest
-    return f'{base}_{2 if newest == base else int(newest.rpartition("_")[2]) + 1}'
-
-
-def list_numbered(base: str) -> list[str]:
-    """Returns the folders named ``base``, ``base_2``, ``base_3``, ..., the newest last."""
-    parent, name = osp.split(base)
-    pattern = re.compile(rf'{re.escape(name)}(?:_([2-9]|[1-9]\d+))?')
-    found = {int(match[1] or 1): osp.join(parent, entry) for entry in (os.listdir(parent) if osp.isdir(parent) else ())
-             if (match := pattern.fullmatch(entry))}
-    return [found[number] for number in sorted(found)]
-
-
 @contextmanager
-def reserve_work_dir(base: str, work_dir: str | None = None, resume: str | bool = False) -> Iterator[str]:
-    """Yields the work dir of a network and a folder, which no other command can take until the context ends.
+def reserve_work_dir(work_dir: str, resume: str | bool = False) -> Iterator[None]:
+    """Keeps a work dir for the training of a network and a folder, so that no other command can take it meanwhile.
 
     Args:
-        base (str): Its name if none is given; a second training gets ``base_2``, and so on.
-        work_dir (str | None): The folder that was given. Defaults to None: none.
-        resume (str | bool): Whether a training is to go on, or its checkpoint or folder; without a path, and if no
-            folder is given, that in the newest of these folders. Defaults to False.
+        work_dir (str): The folder.
+        resume (str | bool): Whether a training in it is to go on, or its checkpoint or folder. Defaults to False.
 
     Raises:
         UsageError: If the folder cannot be written or is in use, or holds a training that is not to go on.
     """
-    if work_dir is None and resume in (True, 'auto'):
-        work_dir = next((name for name in reversed(list_numbered(base)) if holds_training(name)), None)
-        if work_dir:
-            print(f'work dir    {work_dir}: the newest training of this network and task goes on', flush=True)
-    elif work_dir is None and resume:
-        place = osp.realpath(str(resume) if osp.isdir(str(resume)) else osp.dirname(str(resume)))
-        work_dir = next((name for name in list_numbered(base) if osp.realpath(name) == place), None)
-    if work_dir is not None:
-        with take(work_dir), removed_if_unused(work_dir):
-            if holds_training(work_dir) and not resume:
-                raise HoldsTrainingError(work_dir)
-            yield work_dir
-        return
-    while True:
-        name = find_unused_name(base)
-        try:
-            if not osp.isdir(name):
-                os.makedirs(name)
-            held = take(name)
-        except FileExistsError:  # another command was faster
-            continue
-        except UsageError:
-            if name == find_unused_name(base):
-                raise
-            continue
-        with held, removed_if_unused(name):
-            yield name
-        return
+    with take(work_dir), removed_if_unused(work_dir):
+        if holds_training(work_dir) and not resume:
+            raise HoldsTrainingError(work_dir)
+        yield
 
 
 @contextmanager

@@ -84,15 +84,14 @@ def test_nothing_changes_the_record_of_a_training(place, capsys):
     assert 'val.txt' in tested.read_text(encoding='utf-8') and not list(WORK_DIR.glob('test/data/*.txt'))
 
 
-def test_a_second_training_has_the_next_name_and_the_newest_one_goes_on(place, capsys):
-    call('train', *NETWORK, *OPTIONS, '--epochs', '2', '--check')
-    assert (place / f'{WORK_DIR}_2/recipe/rest_lite_classifier.py').is_file()
-    call('train', *NETWORK, *OPTIONS, '--resume', '--check')  # the second one holds no training
-    assert f'{WORK_DIR}: ' in capsys.readouterr().out
+def test_a_second_training_needs_another_work_dir(place):
+    with raises(UsageError, WORK_DIR, '--resume', 'another --work-dir'):
+        call('train', *NETWORK, *OPTIONS, '--check')
+    call('train', *NETWORK, *OPTIONS, '--resume', '--check')
     with raises(UsageError, 'epochs=1', 'epochs=3', 'another --work-dir'):
         call('train', *NETWORK, *OPTIONS[:-1], '3', '--resume', '--check')
-    with reserve_work_dir(str(WORK_DIR)) as second, reserve_work_dir(str(WORK_DIR)) as third:
-        assert [second, third] == [f'{WORK_DIR}_2', f'{WORK_DIR}_3']
+    with reserve_work_dir('other'), raises(UsageError, 'in use'):
+        call('train', *NETWORK, *OPTIONS, '--work-dir', 'other', '--check')
 
 
 def test_resuming_what_is_not_there_is_said(place, capsys):

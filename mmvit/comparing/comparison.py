@@ -20,7 +20,7 @@ from mmvit_backbones.zoo.reading import LAST
 from ..configs.files import read_config
 from ..configs.tasks import Task, find_task
 from ..folders.folders import write_file
-from ..folders.record import RECORD, changes
+from ..folders.record import RECORD, find_changes
 from ..inference import Predictor
 from ..recipes import fine_tune
 from ..recipes.arguments import COMPARED, FIELDS, find_difference
@@ -107,7 +107,7 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
 def check_data(out: Path, folder: str) -> None:
     """Raises UsageError if a folder has changed since the first networks of a comparison were trained on it."""
     place = out / 'data'
-    if (place / RECORD).is_file() and (found := changes(str(place), folder)):
+    if (place / RECORD).is_file() and (found := find_changes(str(place), folder)):
         raise UsageError(f'{folder} has changed since the comparison in {out} began: {"; ".join(found)}; go on with '
                          'the folder as it was, or pass another --out')
 

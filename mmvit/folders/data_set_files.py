@@ -6,18 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.registry import DATASETS, METRICS
+from mmengine.registry import DATASETS
 
 from mmvit_backbones.errors import UsageError
 
 from ..configs.files import datasets_of, metrics_of, paths_of, type_name
 from ..configs.tasks import choose_task
 from ..utils.distributed import is_first_process
-from ..utils.frameworks import metainfo_of, type_of, use_framework
+from ..utils.frameworks import metainfo_of, use_framework
 from ..utils.images import IGNORED
 from . import read_folder
 from .coco import Coco
-from .coco_folder import count_most_objects
 from .coco_rules import coco_problems
 from .copies import shared_images
 from .rasters import Raster, raster_problems, sample_of
@@ -56,7 +55,7 @@ def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None
 def problems_of(cfg: Config, splits: Sequence[str], is_full: bool = False) -> list[Problem]:
     """Returns the problems in the data sets of a config; in all images and masks with ``is_full``."""
     seen: dict[str, list[Raster]] = {split: [] for split in splits}
-    found = [problem for split in splits for dataset in (*local_datasets(cfg, split), *evaluated_files(cfg, split))
+    found = [problem for split in splits for dataset in local_datasets(cfg, split)
              for problem in find_problems(dataset, cfg, split, seen[split], is_full)]
     return [*found, *(shared_images(seen.get('train', ()), seen.get('val', ()), is_full) if is_full else ())]
 
@@ -83,7 +82,7 @@ def find_problems(dataset: dict, cfg: Config, split: str, seen: list[Raster], is
     try:
         if is_coco(dataset):
             coco = read_coco(dataset, cfg, split)
-            problems, rasters = [*coco_problems(coco), *limit_on_objects(cfg, coco)], coco.rasters(coco.images)
+            problems, rasters = coco_problems(coco), coco.rasters(coco.images)
         elif is_full or cfg.default_scope == 'mmseg' and _loads_masks(dataset):
             rasters = rasters_of(dataset, cfg, split)
         if any(problem.is_error for problem in problems):
@@ -104,18 +103,6 @@ def read_coco(dataset: dict, cfg: Config, split: str) -> Coco:
         names = metainfo_of(dataset).get('classes')
     return replace(Coco.read(file, folder), needs_masks=uses_masks(cfg, split), is_evaluated=split != 'train',
                    classes=names)
-
-
-def limit_on_objects(cfg: Config, coco: Coco) -> list[Problem]:
-    """Returns a warning if an image has more objects than the detector returns."""
-    settings, place = (cfg.get('model') or {}).get('test_cfg') or {}, 'model.test_cfg'
-    if settings.get('rcnn'):
-        settings, place = settings['rcnn'], f'{place}.rcnn'
-    most = count_most_objects(coco.content)
-    if not 0 <= settings.get('max_per_img', -1) < most:
-        return []
-    return [Problem(f'{coco.file}: an image has {most} objects, of which the detector returns at most '
-                    f'{settings["max_per_img"]} ({place}.max_per_img), so that recall cannot reach 1', False)]
 
 
 def rasters_of(dataset: dict, cfg: Config, split: str) -> list[Raster]:
@@ -154,24 +141,6 @@ def ignored_label(cfg: Config, split: str) -> int:
     head = (cfg.get('model') or {}).get('decode_head') or {}
     users = [head[-1] if isinstance(head, (list, tuple)) else head] if split == 'train' else metrics_of(cfg, split)
     return next((user['ignore_index'] for user in users if 'ignore_index' in user), IGNORED)
-
-
-def evaluated_files(cfg: Config, split: str) -> list[dict]:
-    """Returns configs of data sets for COCO files that only the evaluation of a split reads, not its data loader."""
-    datasets = [dataset for dataset in datasets_of(cfg, split) if is_coco(dataset)]
-    if not datasets:
-        return []
-    use_framework(cfg.default_scope)
-    known = {osp.realpath(osp.expanduser(paths_of(dataset)[0])) for dataset in datasets}
-    files = {osp.realpath(osp.expanduser(metric['ann_file'])): metric['ann_file'] for metric in metrics_of(cfg, split)
-             if metric.get('ann_file') and is_coco_metric(metric)}
-    return [dict(datasets[0], data_root='', ann_file=file, data_prefix=dict(img=paths_of(datasets[0])[1]))
-            for place, file in files.items() if place not in known]
-
-
-def is_coco_metric(metric: dict) -> bool:
-    """Returns whether a metric is mmdet's for COCO files, or of a subclass."""
-    return any(base.__name__ == 'CocoMetric' for base in getattr(type_of(METRICS, metric), '__mro__', ()))
 
 
 def uses_masks(cfg: Config, split: str) -> bool:

@@ -186,11 +186,6 @@ def _move_until_all_are_in_both(chosen: set[int], groups: dict[str, set[int]], g
                      'into train and val instead')
 
 
-def for_test(layout: str) -> str:
-    """Returns the part of a layout that a test can read, which splits no folder."""
-    return layout.partition('; or, with --val-fraction')[0]
-
-
 def output_folder(folder: str | os.PathLike | None) -> str:
     """Returns the folder for repaired annotation files and lists of images; for None, one that is removed at exit."""
     if folder is None:
@@ -208,7 +203,7 @@ def write_file(folder: str | os.PathLike, name: str, text: str) -> str:
     return path
 
 
-def seen_from(root: str, path: str) -> str:
+def relate_to(root: str, path: str) -> str:
     """Returns a path such that OpenMMLab, which prepends ``root`` to relative paths, finds the file.
 
     The path is relative if both arguments are, and if ``root/..`` is not behind a link.
@@ -220,7 +215,7 @@ def seen_from(root: str, path: str) -> str:
     return osp.abspath(path)
 
 
-def listed(name: str) -> str:
+def format_name(name: str) -> str:
     """Returns the name of a file for a list of images, whose readers strip spaces from lines.
 
     Raises:

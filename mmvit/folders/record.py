@@ -44,14 +44,14 @@ def find_data_folder(cfg: Config) -> str:
     return datasets_of(cfg, 'train')[0].get('data_root') or ''
 
 
-def found_changes(cfg: Config, folder: str) -> list[str] | None:
+def find_changes_since(cfg: Config, folder: str) -> list[str] | None:
     """Returns what differs between a folder and that of a recipe; None without a record or a folder."""
     places = own_lists(str(cfg.filename)), cfg.recipe.get('out') or ''
     place = next((place for place in places if osp.isfile(osp.join(place, RECORD))), None)
-    return changes(place, folder) if place and osp.isdir(folder) else None
+    return find_changes(place, folder) if place and osp.isdir(folder) else None
 
 
-def changes(place: str, folder: str) -> list[str]:
+def find_changes(place: str, folder: str) -> list[str]:
     """Returns what differs between a folder and the record in ``place``; empty if the folder is the same.
 
     Raises:
@@ -67,17 +67,13 @@ def changes(place: str, folder: str) -> list[str]:
     found = [f'{name} was changed' for root, recorded in ((folder, annotations), (place, lists))
              for name, digest in recorded.items() if digest_at(osp.join(root, name)) != digest]
     now = digests_of(folder, before if argument == 'coco_folder' else names_in(argument, folder, roots))
-    classes, present = ({*class_folders(names, roots)} if argument == 'class_folder' else set()
-                        for names in (before, now))
     gone = {name for name in before if now.get(name) is None and before[name] is not None}
     other = {name for name in before if now.get(name) not in (None, before[name])}
-    return [*found, *said(present - classes, 'class', 'classes', 'added'),
-            *said(classes - present, 'class', 'classes', 'removed'),
-            *said(now.keys() - before.keys(), 'image', 'images', 'added'), *said(gone, 'image', 'images', 'removed'),
-            *said(other, 'image', 'images', 'replaced')]
+    return [*found, *list_changes(now.keys() - before.keys(), 'image', 'images', 'added'),
+            *list_changes(gone, 'image', 'images', 'removed'), *list_changes(other, 'image', 'images', 'replaced')]
 
 
-def said(names: Iterable[str], one: str, many: str, done: str) -> list[str]:
+def list_changes(names: Iterable[str], one: str, many: str, done: str) -> list[str]:
     """Returns what was done to some images or classes, with the first names; empty if there are none."""
     names = sorted(names)
     shown = ', '.join(names[:3]) + (', ...' if len(names) > 3 else '')
@@ -104,10 +100,3 @@ def digests_of(folder: str, names: Iterable[str], known: Mapping[str, str] = Map
     paths = {PurePath(name).as_posix(): osp.normpath(osp.join(folder, name)) for name in names}
     with ThreadPoolExecutor(READERS) as pool:
         return dict(zip(paths, pool.map(lambda path: known.get(path) or digest_at(path), paths.values())))
-
-
-def class_folders(names: Iterable[str], roots: list[str]) -> list[str]:
-    """Returns the folders of classes in which images are."""
-    below = [PurePath(name).relative_to(root) for name in names for root in roots
-             if root == '.' or name.startswith(f'{root}/')]
-    return sorted({path.parts[0] for path in below})

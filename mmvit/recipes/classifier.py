@@ -39,10 +39,10 @@ def make_model(network: Network, data: FolderData) -> dict:
             neck = {**neck, 'init_cfg': backbone['init_cfg']}  # all that the weights bring but the last layer
     elif network.backbone['type'] == 'TimmBackbone':
         backbone, neck = {**network.backbone, 'out_type': 'pre_logits'}, None  # with timm's own pooling
-        head['in_channels'] = replace(network, backbone=backbone).of_built(lambda built: built.channels[-1])
+        head['in_channels'] = replace(network, backbone=backbone).call_built(lambda built: built.channels[-1])
     else:
         backbone, neck = network.backbone, dict(type='GlobalAveragePooling')
-        head['in_channels'] = network.maps()[-1][0]
+        head['in_channels'] = network.find_maps()[-1][0]
     head = {**head, 'num_classes': len(data.classes), 'loss': LABEL_SMOOTHING}
     return dict(
         data_preprocessor=dict(

@@ -35,7 +35,7 @@ def make_model(network: Network, data: FolderData, light: bool = False, precisio
         precision (str): Of the training. In bfloat16, for which mmcv has no kernel, torchvision pools boxes. Defaults
             to 'float32'.
     """
-    channels, strides, neck = network.pyramid(len(STRIDES))
+    channels, strides, neck = network.make_pyramid(len(STRIDES))
     neck = dict(_delete_=True, **neck) if neck else dict(in_channels=channels, norm_cfg=NORM)
     roi_head: dict = dict(bbox_head=dict(num_classes=len(data.classes)))
     if data.has_masks:

@@ -17,7 +17,7 @@ from ..configs.scripts import shorthand_options
 from ..configs.tasks import choose_task, find_task
 from ..folders import FolderData, read_folder
 from ..folders.folders import write_file
-from ..folders.record import find_data_folder, found_changes, write_record
+from ..folders.record import find_changes_since, find_data_folder, write_record
 from ..folders.rules import raise_or_warn
 from ..running.work_dir import HoldsTrainingError, holds_training
 from .arguments import FineTuning
@@ -79,7 +79,7 @@ def plan_fine_tuning(given: FineTuning) -> Recipe:
     if isinstance(given.pretrained, str):
         one_more = make_recipe(given, network, replace(data, classes=(*data.classes, ''))).config
         if start := find_start(given.pretrained, recipe.config, one_more, data.classes, place):
-            recipe = make_recipe(given, network.without_weights(), data, start)
+            recipe = make_recipe(given, network.drop_weights(), data, start)
     return recipe
 
 
@@ -93,7 +93,7 @@ def choose_network(given: FineTuning) -> Network:
     is_classifier = task.name == 'classifier'
     network = find_network(given.network, given.pretrained, is_dense=not is_classifier)
     if given.freeze is not None:
-        network = network.frozen(given.freeze)
+        network = network.freeze(given.freeze)
     if network.image_size and (not is_classifier or settle_size(task, given.size) != network.image_size):
         height, width = network.image_size
         raise UsageError(f'network must take images of any size, got {given.network}, which takes {height} x {width} '
@@ -145,7 +145,7 @@ def other_data(cfg: Config, *, class_folder: str | None = None, coco_folder: str
     key = about.argument
     if about != trained:
         raise UsageError(f'{cfg.filename} was trained with {trained.argument}, got {key}={folder}')
-    if folder is None or (found := found_changes(cfg, folder)) == []:
+    if folder is None or (found := find_changes_since(cfg, folder)) == []:
         data = _recorded_data(cfg, folder)
     elif found and recipe.get('val_fraction') and osp.realpath(folder) == osp.realpath(find_data_folder(cfg)):
         raise UsageError(f'{key}={folder} has changed since the training, which split it at random: '

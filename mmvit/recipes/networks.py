@@ -64,7 +64,7 @@ class Network:
     image_size: tuple[int, int] | None = None
     variant: Variant | None = None
 
-    def maps(self, side: int = 224) -> list[tuple[int, int]]:
+    def find_maps(self, side: int = 224) -> list[tuple[int, int]]:
         """Returns the channels and the stride of each map of square images, which may be padded."""
         size = self.image_size or (side, side)
 
@@ -72,15 +72,15 @@ class Network:
             network.eval()  # mmdet's backbones return nothing
             return network(torch.zeros(1, 3, *size))
 
-        return [(x.shape[1], round(size[1] / x.shape[3])) for x in self.of_built(run)]
+        return [(x.shape[1], round(size[1] / x.shape[3])) for x in self.call_built(run)]
 
-    def pyramid(self, levels: int) -> 'Pyramid':
+    def make_pyramid(self, levels: int) -> 'Pyramid':
         """Returns the maps of a dense task: the network's, or for a plain one those of a simple feature pyramid.
 
         Args:
             levels (int): Number of maps, or more; each that a neck adds has twice the stride of the one before it.
         """
-        channels, strides = map(list, zip(*self.maps(448)))  # which strides of 14, 16, 32 and 64 divide
+        channels, strides = map(list, zip(*self.find_maps(448)))  # which strides of 14, 16, 32 and 64 divide
         neck = None
         if len(set(strides)) == 1:  # a plain network
             neck = dict(type='SimpleFeaturePyramid', in_channels=channels[-1], num_outs=levels)
@@ -91,7 +91,7 @@ class Network:
             strides.append(2 * strides[-1])
         return Pyramid(channels, strides, neck)
 
-    def frozen(self, stages: int | Literal['all']) -> 'Network':
+    def freeze(self, stages: int | Literal['all']) -> 'Network':
         """Returns the network with frozen stages.
 
         Args:
@@ -102,14 +102,14 @@ class Network:
         """
         number = stages
         if stages == 'all':
-            number = self.of_built(lambda network: getattr(network, 'num_stages', None))
+            number = self.call_built(lambda network: getattr(network, 'num_stages', None))
         network = replace(self, backbone={**self.backbone, 'frozen_stages': number})
-        if stages == 'all' and (number is None or network.of_built(has_trained_parameters)):
+        if stages == 'all' and (number is None or network.call_built(has_trained_parameters)):
             raise UsageError(f'freeze (--freeze) must be the number of frozen stages for {self.name}, which does not '
                              'tell with how many all is frozen, got all')
         return network
 
-    def without_weights(self) -> 'Network':
+    def drop_weights(self) -> 'Network':
         """Returns the network whose weights come with those of the whole model."""
         return replace(self, backbone={key: value for key, value in self.backbone.items() if key != 'init_cfg'})
 
@@ -120,10 +120,10 @@ class Network:
         named = (self.backbone.get('init_cfg') or {}).get('checkpoint') or overlay.get('file')
         return named or ('its pretrained weights' if self.is_pretrained else 'random weights')
 
-    def of_built(self, function: Callable[[Any], Any]) -> Any:
+    def call_built(self, function: Callable[[Any], Any]) -> Any:
         """Returns what a function returns for the backbone, without weights, on the meta device or else on the CPU."""
         try:
-            return of_unweighted(self.backbone, function)
+            return call_unweighted(self.backbone, function)
         except UsageError:
             raise
         except Exception as error:  # the arguments of a backbone can be wrong in any way
@@ -134,7 +134,7 @@ def has_trained_parameters(network: nn.Module) -> bool:
     return any(parameter.requires_grad for parameter in network.parameters())
 
 
-def of_unweighted(config: Mapping[str, Any], function: Callable[[Any], Any]) -> Any:
+def call_unweighted(config: Mapping[str, Any], function: Callable[[Any], Any]) -> Any:
     """Returns what a function returns for a backbone or a model, without weights, on the meta device or the CPU."""
     without_weights = {key: value for key, value in config.items() if key not in ('init_cfg', 'pretrained')}
 
@@ -260,7 +260,7 @@ def find_in_timm(backbone: dict, pretrained: bool | str, images: Normalization |
         images_of(f'timm://{name}')  # refuses a name without weights
     is_pretrained = bool(backbone.get('pretrained')) or loads_weights(backbone.get('init_cfg'))
     found = Network(name, backbone, is_pretrained, *astuple(IMAGENET), imports=(timm_backbone.__name__, ))
-    image_size, cfg = found.of_built(lambda network: (network.image_size, network.model.pretrained_cfg))
+    image_size, cfg = found.call_built(lambda network: (network.image_size, network.model.pretrained_cfg))
     found = replace(found, image_size=image_size)
     if not is_pretrained:
         return found

@@ -30,7 +30,7 @@ def make_model(network: Network, data: FolderData) -> dict:
             standard deviation.
         data (FolderData): The data; the settings have its number of classes.
     """
-    channels, _, neck = network.pyramid(4)
+    channels, _, neck = network.make_pyramid(4)
     head = dict(dropout_ratio=0.1, num_classes=len(data.classes), norm_cfg=NORM, align_corners=False)
     third = min(2, len(channels) - 1)
     return dict(model=dict(

@@ -15,7 +15,7 @@ from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.reading import find_checkpoint
 
 from ..utils.frameworks import quiet, use_framework
-from .networks import of_unweighted
+from .networks import call_unweighted
 
 START = 'start.pth'  # beside a recipe: the weights of another training without the last layers
 
@@ -65,5 +65,5 @@ def shapes_of(cfg: Config) -> dict[str, Size]:
     """Returns the names and shapes of the weights of a config's model, which is built without weights."""
     use_framework(cfg.default_scope)
     with quiet():
-        return of_unweighted(deepcopy(cfg.model),  # which detectors change
+        return call_unweighted(deepcopy(cfg.model),  # which detectors change
                              lambda model: {name: x.shape for name, x in model.state_dict().items()})

@@ -10,7 +10,7 @@ from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.utils.classes import check_labels, classes_of
 from mmvit_backbones.zoo.loading import check_finite, check_overlap, find_weights, load_weights
 
-from ..folders.record import said
+from ..folders.record import list_changes
 
 TRAINING_STATE = {'meta', 'message_hub', 'optimizer'}
 
@@ -27,8 +27,8 @@ def check_start(model: nn.Module, checkpoint: dict, source: str, resumes: bool, 
         except CheckpointError as error:  # another checkpoint of the run is for the same network
             before = classes_of((checkpoint.get('meta') or {}).get('dataset_meta'))
             now = classes_of(getattr(dataset, 'metainfo', None))
-            changed = [*said({*now} - {*before}, 'class', 'classes', 'added'),
-                       *said({*before} - {*now}, 'class', 'classes', 'removed')]
+            changed = [*list_changes({*now} - {*before}, 'class', 'classes', 'added'),
+                       *list_changes({*before} - {*now}, 'class', 'classes', 'removed')]
             if before and now and changed:
                 raise UsageError(f'the training data have changed since checkpoint {source}: {"; ".join(changed)}. '
                                  f'--resume goes on with the same classes; load_from={source} without it starts a new '

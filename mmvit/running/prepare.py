@@ -17,7 +17,7 @@ from ..configs.outputs import check_test_outputs
 from ..configs.scripts import testing_config, training_config
 from ..configs.settings import check_settings
 from ..folders.data_set_files import check_data
-from ..folders.record import find_data_folder, found_changes
+from ..folders.record import find_changes_since, find_data_folder
 from ..utils.distributed import is_first_process, warn
 from .rehearsal import rehearse
 from .work_dir import HoldsTrainingError, holds_training
@@ -105,7 +105,7 @@ def check_folder(cfg: Config) -> bool:
     Raises:
         UsageError: If it has changed.
     """
-    found = found_changes(cfg, find_data_folder(cfg)) if 'recipe' in cfg else None
+    found = find_changes_since(cfg, find_data_folder(cfg)) if 'recipe' in cfg else None
     if found:
         raise UsageError(f'{find_data_folder(cfg)} has changed since the training in {cfg.work_dir}: '
                          f'{"; ".join(found)}. It goes on with the same data only; for a new training with these data '
@@ -137,7 +137,7 @@ def prepare_test(config: str, checkpoint: str | None, *, with_data: Callable[...
     work_dir = work_dir or default_work_dir(base)
     if with_data:
         named, source = with_data(base, osp.join(work_dir, 'data')), weights
-    elif 'recipe' in base and (found := found_changes(base, find_data_folder(base))):
+    elif 'recipe' in base and (found := find_changes_since(base, find_data_folder(base))):
         warn(f'{find_data_folder(base)} has changed since the training: {"; ".join(found)}; the lists of the training '
              'are used')
     cfg = testing_config(named if with_data else base, weights, work_dir=work_dir, **options)

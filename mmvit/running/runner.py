@@ -66,7 +66,7 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
         with named(f'config {cfg.filename}'), pytorch_errors_named(work_dir=cfg.work_dir):  # of a model too large, too
             runner = build_runner(cfg, verbose)
         add_hooks(runner, *ALWAYS)
-        with faults_named(runner, 'train', 'val'), shown(runner, verbose):
+        with faults_named(runner, 'train', 'val'), show_run(runner, verbose):
             warn_of_others(runner, cfg)
             runner.train()
     return runner
@@ -92,7 +92,7 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
         with named(f'config {cfg.filename}'), pytorch_errors_named():
             runner = build_runner(cfg, verbose)
         add_hooks(runner, LabelRangeHook)
-        with faults_named(runner, 'test'), shown(runner, verbose):
+        with faults_named(runner, 'test'), show_run(runner, verbose):
             metrics = runner.test()
     if runner.rank == 0:
         show_metrics(metrics, published_figures(cfg.filename or '', str(cfg.load_from), 'module' in cfg.model))
@@ -125,7 +125,7 @@ def faults_named(runner: Any, *splits: str) -> Iterator[None]:
         yield
 
 
-def shown(runner: Any, verbose: bool) -> AbstractContextManager:
+def show_run(runner: Any, verbose: bool) -> AbstractContextManager:
     """Returns the context in which a run of a recipe is shown without its log, except with ``verbose``."""
     return shown_in_terminal(runner) if 'recipe' in runner.cfg and not verbose else nullcontext()
 

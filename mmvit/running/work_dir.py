@@ -25,7 +25,7 @@ class HoldsTrainingError(UsageError):
                          'it, and another --work-dir starts a new one')
 
 
-def owner() -> str:
+def describe_process() -> str:
     return f'process {os.getpid()} on {socket.gethostname()}'
 
 
@@ -35,7 +35,7 @@ def lock_work_dir(work_dir: str) -> AbstractContextManager:
     Raises:
         UsageError: If the work dir cannot be written or is in use, or its ``.lock`` is not a file of its own.
     """
-    return lock_file(osp.join(work_dir, LOCK), owner())
+    return lock_file(osp.join(work_dir, LOCK), describe_process())
 
 
 def holds_training(work_dir: str) -> bool:
@@ -85,7 +85,7 @@ def removed_if_unused(work_dir: str) -> Iterator[None]:
 
 def take(work_dir: str) -> AbstractContextManager:
     """Locks a work dir for a command that prepares and starts a run there; no run may be going on."""
-    held, lock = lock_file(osp.join(work_dir, TAKEN), owner()), osp.join(work_dir, LOCK)
+    held, lock = lock_file(osp.join(work_dir, TAKEN), describe_process()), osp.join(work_dir, LOCK)
     if osp.lexists(lock):
         with lock_file(lock):
             pass

@@ -7,7 +7,7 @@ from helpers import raises
 
 from mmvit.folders import read_folder
 from mmvit.folders.class_folder import class_images
-from mmvit.folders.folders import Split, listed, seen_from, write_file
+from mmvit.folders.folders import Split, listed, relate_to, write_file
 from mmvit_backbones.errors import UsageError
 
 
@@ -76,8 +76,8 @@ def test_paths_are_relative_where_openmmlab_finds_them(tmp_path, monkeypatch):
     Path('linked').symlink_to('elsewhere/deep')
     for root in 'data', 'linked', str(tmp_path / 'data'):
         path = write_file('out', 'list.txt', 'text')
-        assert path == 'out/list.txt' and (Path(root) / seen_from(root, path)).read_text() == 'text'
-    assert seen_from('data', 'out/list.txt') == '../out/list.txt'
+        assert path == 'out/list.txt' and (Path(root) / relate_to(root, path)).read_text() == 'text'
+    assert relate_to('data', 'out/list.txt') == '../out/list.txt'
 
 
 def test_names_that_a_list_cannot_hold():

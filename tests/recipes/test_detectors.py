@@ -12,7 +12,6 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from PIL import Image
 from tiny_configs import TINY_CONFIGS
 
-from mmvit.folders.data_set_files import check_data
 from mmvit.running.rehearsal import rehearse
 from mmvit_backbones.errors import UsageError
 
@@ -52,16 +51,6 @@ def test_as_many_objects_are_found_as_images_have(train, val, detections, light,
     proposals = max(500 if light else 1000, 2 * detections)
     for rpn in cfg.model.test_cfg.rpn, cfg.model.train_cfg.rpn_proposal:
         assert rpn.max_per_img == proposals <= rpn.nms_pre
-
-
-@pytest.mark.parametrize('limit, warns', [(100, True), (300, False), (-1, False)])
-def test_other_configs_that_find_fewer_objects_are_a_warning(limit, warns, tmp_path, capsys):
-    cfg = recipe(tmp_path, 'coco_folder', TINY, coco_folder=write_boxes(tmp_path / 'data', train=[1], val=[225]))
-    cfg.model.test_cfg.rcnn.max_per_img = limit
-    capsys.readouterr()
-    check_data(cfg, ['train', 'val'])
-    text = capsys.readouterr().err
-    assert all((word in text) == warns for word in ('225', f' {limit} ', 'model.test_cfg.rcnn.max_per_img'))
 
 
 @pytest.mark.parametrize('has_masks', [False, True])

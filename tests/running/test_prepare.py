@@ -15,7 +15,7 @@ from helpers import ROOT, raises
 from PIL import Image
 from subcommands import call
 
-from mmvit.folders.record import found_changes
+from mmvit.folders.record import find_changes_since
 from mmvit.recipes import fine_tune, save
 from mmvit.running.work_dir import TAKEN, holds_training, reserve_work_dir
 from mmvit.utils.locks import lock_file
@@ -144,10 +144,10 @@ def test_a_corrected_file_of_the_same_size_is_another(task, tmp_path):
     changed = [*folder.glob('masks/val/*.png'), *folder.glob('annotations/instances_val.json'),
                *sorted(folder.rglob('val/**/*.jpg'))][0]
     lists = [*Path(cfg.work_dir, 'recipe').glob('val.txt')]
-    assert found_changes(cfg, str(folder)) == []
+    assert find_changes_since(cfg, str(folder)) == []
     for path in (changed, *lists):
         change_a_byte(path)
-        assert path.name in '; '.join(found_changes(cfg, str(folder)))
+        assert path.name in '; '.join(find_changes_since(cfg, str(folder)))
 
 
 @TASKS
@@ -157,7 +157,7 @@ def test_what_has_changed_in_a_folder_is_said(task, tmp_path):
     save(cfg)
     copy = tmp_path / 'copy'
     shutil.copytree(tmp_path / 'data', copy)
-    assert found_changes(cfg, str(copy)) == []
+    assert find_changes_since(cfg, str(copy)) == []
     image = next(copy.rglob('train/**/*.jpg'))
     image.unlink()
     changed = '1 class was added (gnu)'
@@ -173,7 +173,7 @@ def test_what_has_changed_in_a_folder_is_said(task, tmp_path):
         changed = 'classes.txt was changed'
     else:
         shutil.copytree(copy / 'val/roses', copy / 'val/gnu')
-    found = '; '.join(found_changes(cfg, str(copy)))
+    found = '; '.join(find_changes_since(cfg, str(copy)))
     assert all(words in found for words in ('1 image was removed', image.name, changed)), found
 
 

@@ -2,7 +2,7 @@
 
     mmvit test work_dirs/mask_rcnn_reswin_t              # the best checkpoint of a training, with its config
     mmvit test mask_rcnn_reswin_t work_dirs/mask_rcnn_reswin_t/epoch_12.pth --data-root data/coco
-    mmvit test restv2_tiny official://restv2_tiny        # published weights, beside the published figures
+    mmvit test restv2_tiny official://restv2_tiny        # published weights
     mmvit test work_dirs/reswin_tiny_detector --coco-folder OTHER
 """
 from argparse import ArgumentParser, Namespace

@@ -1,20 +1,14 @@
-"""Finds the authors' weights and figures for a config, and the config for their weights."""
+"""Finds the authors' weights for a config, and the config for their weights."""
 from pathlib import Path
 from typing import Literal
 
 from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.zoo.published import PUBLISHED
 from mmvit_backbones.zoo.reading import find_checkpoint
 from mmvit_backbones.zoo.variants import OFFICIAL, VARIANTS, find_variant, published_by
 
 from .files import type_name
-
-# Key of a published figure -> the metric that measures it, and the factor from the metric's unit to the published one.
-MEASURED = {'top1': ('accuracy/top1', 1), 'top5': ('accuracy/top5', 1), 'real': ('real/top1', 1),
-            'box': ('coco/bbox_mAP', 100), 'mask': ('coco/segm_mAP', 100),
-            'ade20k': ('mIoU', 1), 'cityscapes': ('mIoU', 1)}
 
 
 def source_of(cfg: Config, checkpoint: str | None, tag: str | bool | None) -> str:
@@ -61,24 +55,3 @@ def config_of_network(network: str, checkpoint: str) -> str | None:
     if published and published[0] is variant:
         return variant.config_name(variant.published_weights(published[1]).tag)
     return variant.config_name(str(variant.img_size))
-
-
-def published_figures(config: str, checkpoint: str, is_tta: bool) -> dict[str, tuple[str, str]]:
-    """Returns the published figure and its source of each metric, if a checkpoint is the published one of a config.
-
-    Args:
-        config (str): File of the config.
-        checkpoint (str): What the config is tested with; there are figures for ``official://`` names only.
-        is_tta (bool): Whether the test has test-time augmentation.
-    """
-    name = Path(config).stem
-    published = published_by(checkpoint)
-    if not published or published[0].config_name(published[0].published_weights(published[1]).tag) != name:
-        return {}
-    found: dict[str, tuple[str, str]] = {}
-    for line in PUBLISHED:
-        key = line['key'].removesuffix('_22k')
-        if line['config'] == name and key.endswith('_ms') == is_tta and key.removesuffix('_ms') in MEASURED:
-            metric, factor = MEASURED[key.removesuffix('_ms')]
-            found.setdefault(metric, (f'{float(line["value"]) / factor:.4g}', line['source']))
-    return found

@@ -188,7 +188,7 @@ def takes_norm_eval(name: str) -> bool:
 
 def find_own(variant: Variant, pretrained: bool | str, is_dense: bool) -> Network:
     """Returns a published network; see :func:`find_network`."""
-    weights = pretrained or None
+    weights = pretrained if isinstance(pretrained, str) else None
     if pretrained is True or pretrained in variant.weights:
         try:
             weights = official_name(variant.name, pretrained)

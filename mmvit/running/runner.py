@@ -16,7 +16,6 @@ from mmvit_backbones.errors import TrainingError
 from mmvit_backbones.utils.file_access import full_disk_named
 from mmvit_backbones.zoo.loading import safe_loading
 
-from ..configs.official import published_figures
 from ..configs.outputs import check_copy, check_test_outputs, folder_of_drawings
 from ..utils.distributed import is_first_process
 from ..utils.frameworks import quiet, use_framework
@@ -95,7 +94,7 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
         with faults_named(runner, 'test'), show_run(runner, verbose):
             metrics = runner.test()
     if runner.rank == 0:
-        show_metrics(metrics, published_figures(cfg.filename or '', str(cfg.load_from), 'module' in cfg.model))
+        show_metrics(metrics)
         if drawings := folder_of_drawings(cfg):
             below = osp.join(runner.work_dir, runner.timestamp) if cfg.default_scope == 'mmdet' else ''
             print(f'drawings: {short_path(osp.join(below, drawings))}')

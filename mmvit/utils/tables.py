@@ -33,21 +33,15 @@ def cell_of(value: Any) -> str:
     return '' if value is None else f'{value:,}' if isinstance(value, int) else str(value)
 
 
-def show_metrics(metrics: Mapping[str, float], published: Mapping[str, tuple[str, str]] | None = None) -> None:
-    """Prints a table of metrics, without those of sizes of objects that the data lack.
-
-    Published figures (:func:`.published_figures`) and their sources are beside the measured ones.
-    """
+def show_metrics(metrics: Mapping[str, float]) -> None:
+    """Prints a table of metrics, without those of sizes of objects that the data lack."""
     from rich.markup import escape
     from rich.table import Table
     table = Table('metric', **PLAIN)
     table.add_column('value', justify='right')
-    if published:
-        table.add_column('published', justify='right')
-        table.add_column('source')
     for name, value in metrics.items():
         if value != NO_OBJECTS:
-            table.add_row(escape(name), f'{value:.4g}', *(published or {}).get(name, ()))
+            table.add_row(escape(name), f'{value:.4g}')
     print_table(table)
 
 

@@ -8,7 +8,7 @@ from golden_files import NETWORKS
 from helpers import ROOT, raises
 from subcommands import call
 
-from mmvit.configs.official import config_of_network, published_figures
+from mmvit.configs.official import config_of_network
 from mmvit_backbones.errors import CheckpointError
 
 
@@ -27,7 +27,7 @@ def imagenet(tmp_path):
 
 
 @pytest.mark.slow
-def test_published_figures_are_beside_the_measured_ones(imagenet, tmp_path, monkeypatch, capsys):
+def test_published_weights_are_tested_by_name(imagenet, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv('MMVIT_HOME', str(tmp_path / 'cache'))
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'cache').mkdir()
@@ -38,8 +38,7 @@ def test_published_figures_are_beside_the_measured_ones(imagenet, tmp_path, monk
          'test_dataloader.persistent_workers=False', 'test_dataloader.pin_memory=False')
     rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()
             if line.strip().startswith('accuracy/')}
-    assert [row[1] for row in rows.values()] == ['75.3', '92.7'] and all(len(row) == 3 for row in rows.values())
-    assert all(0 <= float(row[0]) <= 100 for row in rows.values())
+    assert len(rows) == 2 and all(0 <= float(row[0]) <= 100 for row in rows.values())
 
 
 def test_a_network_stands_for_the_config_of_its_weights():
@@ -52,14 +51,3 @@ def test_a_network_stands_for_the_config_of_its_weights():
         assert config_of_network(network, weights) == config
     with raises(CheckpointError, 'vitaev2_small', 'mask_rcnn'):
         config_of_network('vitaev2_small', 'official://vitaev2_small/mask_rcnn')
-
-
-def test_only_published_weights_with_their_config_have_published_figures():
-    found = published_figures('configs/mask_rcnn_regionvit_s.py', 'official://regionvit_small/mask_rcnn', is_tta=False)
-    assert found.keys() == {'coco/bbox_mAP', 'coco/segm_mAP'} and 0.3 < float(found['coco/bbox_mAP'][0]) < 0.6
-    for is_tta, metrics in (False, []), (True, ['mIoU']):  # published for several scales alone
-        figures = published_figures('upernet_restv2_t.py', 'official://restv2_tiny/upernet', is_tta)
-        assert list(figures) == metrics
-    for config, weights in [('imagenet_restv2_t.py', 'official://restv2_tiny/384'), ('own.py', 'official://restv2_tiny'),
-                            ('imagenet_restv2_t.py', 'work_dirs/epoch_1.pth')]:
-        assert not published_figures(config, weights, is_tta=False)

@@ -150,18 +150,6 @@ def test_a_folder_must_have_files_and_a_file_must_not_be_a_folder(tmp_path, monk
     check_data(cfg, ['train'])
 
 
-def test_the_file_that_an_evaluation_reads_is_checked(tmp_path):
-    """It may be another file than that of the data loader."""
-    dataset = coco(tmp_path)
-    (tmp_path / 'b.json').write_text((tmp_path / 'a.json').read_text())
-    change(tmp_path, 'annotations', 1, id=0)
-    metric = dict(type='CocoMetric', ann_file=str(tmp_path / 'a.json'))
-    cfg = config(dict(dataset, ann_file='b.json'), val_evaluator=metric)
-    check_data(cfg, ['train'])
-    with raises(UsageError, tmp_path / 'a.json', 'id of annotations 0'):
-        check_data(cfg, ['val'])
-
-
 @pytest.mark.parametrize('load, metric', [(True, 'bbox'), (False, ['bbox', 'segm'])])
 def test_masks_are_checked_where_they_are_used(load, metric, tmp_path):
     dataset = coco(tmp_path)

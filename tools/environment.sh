@@ -15,6 +15,15 @@ usage() {
     fi
 }
 
+# run_torchrun PROCESSES SCRIPT ARGS...: runs a script in so many processes on each of NNODES machines.
+run_torchrun() {
+    local processes=$1 script=$TOOLS/$2
+    shift 2
+    exec "$PYTHON" -m torch.distributed.run --nnodes "$NNODES" --node_rank "${NODE_RANK:-0}" \
+        --master_addr "${MASTER_ADDR:?is the address of the first machine}" --master_port "${PORT:-29500}" \
+        --nproc_per_node "$processes" "$script" "$@" --launcher pytorch
+}
+
 # run_slurm PARTITION JOB_NAME SCRIPT ARGS...: runs a Slurm job of GPUS processes, GPUS_PER_NODE on each node.
 run_slurm() {
     local partition=$1 name=$2 script=$TOOLS/$3

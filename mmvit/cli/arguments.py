@@ -49,8 +49,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--verbose', action='store_true', help='show the log of a fine-tuning, too')
     several = parser.add_mutually_exclusive_group()
     several.add_argument('--processes', type=Limits(1, 1024), metavar='N',
-                         help='start N processes, one per GPU, or on the CPU if there is no GPU; on several machines, '
-                              'set the environment variables NNODES, NODE_RANK, MASTER_ADDR and PORT')
+                         help='start N processes, one per GPU, or on the CPU if there is no GPU')
     several.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
     parser.add_argument('--local_rank', '--local-rank', type=Limits(0), default=0, help=argparse.SUPPRESS)
     parser.add_argument('--prepared', nargs='+', help=argparse.SUPPRESS)  # of the processes that --processes starts

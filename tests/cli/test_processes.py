@@ -22,7 +22,7 @@ def environment():
     """Returns a function that sets environment variables and removes those of launchers; the test restores all."""
     def set_variables(variables: dict[str, str]) -> None:
         for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', *MPI, *SLURM,
-                     'OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'NNODES', 'NODE_RANK', 'PORT'):
+                     'OMP_NUM_THREADS', 'MKL_NUM_THREADS'):
             os.environ.pop(name, None)
         os.environ.update(variables)
 
@@ -65,7 +65,7 @@ def test_ranks_of_mpi(environment):
 @pytest.mark.parametrize('given, cores, threads', [
     ({}, 7, '3'), (dict(OMP_NUM_THREADS='2'), 7, '2'), ({}, 1, '1')])
 def test_processes_share_the_cores(given, cores, threads, environment, monkeypatch):
-    environment(dict(given, LOCAL_RANK='0', NNODES='2', PORT='5', MASTER_ADDR='n1'))
+    environment(dict(given, LOCAL_RANK='0', MASTER_ADDR='n1'))
     monkeypatch.setattr('os.sched_getaffinity', lambda process: set(range(cores)))
     started = []
     monkeypatch.setattr('mmvit.cli.processes._run_torchrun', lambda arguments: started.append(arguments) or 9)
@@ -76,17 +76,6 @@ def test_processes_share_the_cores(given, cores, threads, environment, monkeypat
     assert 'LOCAL_RANK' not in os.environ
 
 
-@pytest.mark.parametrize('nodes', ['1', '2'])
-def test_a_port_in_use_is_named(nodes, environment):
-    with socket.socket() as other:
-        other.bind(('', 0))
-        other.listen()
-        port = other.getsockname()[1]
-        environment(dict(NNODES=nodes, PORT=str(port), MASTER_ADDR='127.0.0.1'))
-        with raises(UsageError, port, 'PORT'):
-            start(['models'], 1)
-
-
 def test_one_machine_needs_no_port(environment):
     """The port that torchrun takes by default may be in use, and the variables may be of other programs."""
     environment(dict(PET_NNODES='two', MASTER_ADDR='n1'))
@@ -95,12 +84,6 @@ def test_one_machine_needs_no_port(environment):
             other.bind(('', 29500))
             other.listen()
         start(['train', '--processes', '2', '--help'], 1)
-
-
-def test_several_machines_need_the_address_of_the_first(environment):
-    environment(dict(NNODES='2'))
-    with raises(UsageError, 'NNODES=2', 'MASTER_ADDR'):
-        start(['models'], 1)
 
 
 def test_a_batch_script_of_several_tasks_needs_srun(environment):
@@ -118,13 +101,6 @@ def test_slurm_that_does_not_name_the_first_machine_is_one_line(script, environm
     with raises(UsageError, '--launcher slurm', 'scontrol', 'MASTER_ADDR') as caught:
         ranks.set_ranks('slurm')
     assert '\n' not in str(caught.value)
-
-
-@pytest.mark.parametrize('name, value', [('NNODES', 'two'), ('NODE_RANK', '1'), ('PORT', '70000')])
-def test_variables_of_several_machines_are_checked(name, value, environment):
-    environment(dict(PORT='29500') | {name: value})
-    with raises(UsageError, name, value):
-        start(['models'], 1)
 
 
 def test_a_launcher_must_have_started_the_process(environment):

@@ -102,7 +102,7 @@ class Schedule:
         compiled = [dict(type='CompileHook')] if self.given.compile else []
         return dict(
             default_hooks=dict(
-                logger=dict(type='LoggerHook', interval=20),
+                logger=dict(type='LoggerHook', interval=20, ignore_last=False),
                 checkpoint=dict(type='CheckpointHook', interval=self.checkpoint_interval, max_keep_ckpts=3,
                                 save_best=task.metric, backend_args=dict(backend='atomic')),
                 visualization=dict(type=VISUALIZATION[task.framework]),

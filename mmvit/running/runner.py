@@ -1,6 +1,5 @@
 """Trains and tests finished configs with MMEngine's runner."""
 import os.path as osp
-import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
@@ -27,7 +26,7 @@ from .checkpoints import warn_of_others
 from .metric_names import MetricNamesHook
 from .ranks import init_processes
 from .runners import runner_type
-from .terminal import console_handlers, shown_in_terminal
+from .terminal import shown_briefly
 from .unread_images import unread_image_named
 from .work_dir import lock_work_dir, point_to_own
 
@@ -40,7 +39,7 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
 
     The run gets the config as it is. Before it starts, a work dir that is in use, a data set without a batch and a
     checkpoint of another network are refused. Checkpoints are read without running code in them. For a recipe of
-    ``recipes.fine_tune``, the terminal shows a bar, validations and warnings; for other configs, OpenMMLab's log.
+    ``recipes.fine_tune``, the terminal shows a part of OpenMMLab's log: steps, validations and warnings.
 
     Args:
         cfg (Config): A finished config, such as those of :func:`training_config` and ``recipes.fine_tune``, with a
@@ -125,8 +124,8 @@ def faults_named(runner: Any, *splits: str) -> Iterator[None]:
 
 
 def show_run(runner: Any, verbose: bool) -> AbstractContextManager:
-    """Returns the context in which a run of a recipe is shown without its log, except with ``verbose``."""
-    return shown_in_terminal(runner) if 'recipe' in runner.cfg and not verbose else nullcontext()
+    """Returns the context in which a run of a recipe shows a part of its log, except with ``verbose``."""
+    return shown_briefly(runner) if 'recipe' in runner.cfg and not verbose else nullcontext()
 
 
 def build_runner(cfg: Config, verbose: bool = True) -> AnyRunner:
@@ -145,7 +144,4 @@ def build_runner(cfg: Config, verbose: bool = True) -> AnyRunner:
     is_quiet = not verbose and 'recipe' in cfg
     with quiet() if is_quiet else nullcontext(), unused_second(cfg):
         runner = runner_type(cfg.get('runner_type', 'Runner')).from_cfg(cfg)
-    if is_quiet:
-        for handler in console_handlers(runner.logger):
-            handler.setStream(sys.stdout)
     return runner

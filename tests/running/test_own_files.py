@@ -10,7 +10,6 @@ from runs import assert_same_weights
 from tiny_runs import Sender, loader_of, log_of, runner_of
 
 from mmvit.running.metric_names import MetricNamesHook
-from mmvit.running.terminal import best_of
 from mmvit.running.work_dir import point_to_own
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.reading import find_checkpoint
@@ -74,7 +73,7 @@ def test_a_copied_run_leaves_the_original(checkpoint, tmp_path):
     assert {path: after.get(path) for path in before} == before
     folder = elsewhere / 'copy' if elsewhere.exists() else copy
     assert [name for name in best_in(folder) if 'acc' in name] == ['best_acc_epoch_4.pth']
-    assert best_of(runner)[0] == f'best: acc 4, {folder / "best_acc_epoch_4.pth"}'
+    assert str(folder / 'best_acc_epoch_4.pth') in runner.message_hub.runtime_info.values()
 
 
 def test_a_work_dir_behind_a_link_is_resumed(tmp_path):
@@ -104,7 +103,7 @@ def test_a_checkpoint_of_another_folder_leaves_it(tmp_path):
     runner = run(other, [9., 1., 2.], resume=True, load_from=str(orig / 'epoch_2.pth'))
     assert files_of(orig) == before
     assert 'best_acc_epoch_1.pth with the score 9.0, is not in' in log_of(other)
-    assert best_of(runner) == [f'best: acc 2, {other / "best_acc_epoch_3.pth"}']
+    assert runner.message_hub.get_info('best_ckpt') == str(other / 'best_acc_epoch_3.pth')
     assert find_checkpoint(str(other)) == str(other / 'best_acc_epoch_3.pth')
 
 

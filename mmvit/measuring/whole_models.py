@@ -1,6 +1,7 @@
 """Measures a step of the training of whole models, which configs name, on random images."""
 import gc
 import logging
+import os.path as osp
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -18,6 +19,7 @@ from mmvit_backbones.engine.hooks.compile import is_classifier
 from mmvit_backbones.errors import TrainingError, UsageError
 from mmvit_backbones.utils.image_sizes import height_and_width
 from mmvit_backbones.utils.openmmlab_models import init_weights, log_from
+from mmvit_backbones.zoo.variants import VARIANTS
 
 from ..configs.backbone import loads_weights
 from ..configs.files import config_of, is_config, merge_options, read_config
@@ -25,13 +27,18 @@ from ..configs.scripts import bfloat16_options
 from ..inference.runtimes import find_device
 from ..utils.frameworks import build_model, use_framework
 from ..utils.pytorch_errors import named, pytorch_errors_named
-from .speed import Contender, Precision, Table, is_whole, measuring
+from .contenders import Contender, Precision, Table, measuring
 from .timing import name_of
 
 SIZES = dict(mmdet=(800, 1333), mmseg=(512, 512), mmpretrain=(224, 224))
 OBJECTS = 8  # in an image of a detector, or classes in one of a segmenter; images of COCO have 7 objects on average
 # Without those of mixed precision, which needs a GPU in MMEngine.
 OPTIMIZATION = 'optimizer', 'constructor', 'paramwise_cfg', 'clip_grad', 'accumulative_counts'
+
+
+def is_whole(name: str) -> bool:
+    """Returns whether a name is of a whole model: a config, or the work dir of a training."""
+    return is_config(name) or osp.isdir(name) and name not in VARIANTS
 
 
 def measure_whole_models(names: Sequence[str], size: int | Sequence[int] | None, batch_size: int, repeats: int,

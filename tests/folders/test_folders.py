@@ -7,7 +7,7 @@ from helpers import raises
 
 from mmvit.folders import read_folder
 from mmvit.folders.class_folder import class_images
-from mmvit.folders.folders import Split, listed, relate_to, write_file
+from mmvit.folders.folders import Split, format_name, relate_to, write_file
 from mmvit_backbones.errors import UsageError
 
 
@@ -81,10 +81,10 @@ def test_paths_are_relative_where_openmmlab_finds_them(tmp_path, monkeypatch):
 
 
 def test_names_that_a_list_cannot_hold():
-    assert listed(' a.jpg') == './ a.jpg' and listed('a b.jpg') == 'a b.jpg'
+    assert format_name(' a.jpg') == './ a.jpg' and format_name('a b.jpg') == 'a b.jpg'
     for name in 'a\n.jpg', 'a ', 'b\udcff.jpg':
         with raises(UsageError, repr(name)):
-            listed(name)
+            format_name(name)
 
 
 @pytest.mark.parametrize('seed', range(5))

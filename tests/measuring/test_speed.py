@@ -6,7 +6,8 @@ import torch
 from helpers import raises
 
 from mmvit.measuring import benchmark
-from mmvit.measuring.speed import Contender, time_beside
+from mmvit.measuring.contenders import Contender
+from mmvit.measuring.speed import time_beside
 from mmvit_backbones.errors import UsageError
 
 

@@ -76,7 +76,7 @@ def test_nothing_changes_the_record_of_a_training(place, capsys):
     with raises(UsageError, WORK_DIR):
         call('train', next(WORK_DIR.glob('recipe/*.py')))
     for again in (NETWORK[:1] + OPTIONS[:4], [WORK_DIR]):
-        with raises(UsageError, 'data has changed', '1 class was added (c)', '6 images', f'--pretrained {WORK_DIR}'):
+        with raises(UsageError, 'data has changed', '6 images were added', '6 images', f'--pretrained {WORK_DIR}'):
             call('train', *again, '--resume')
     call('test', WORK_DIR, '--size', '48', '--check')  # with the lists of the training
     assert record() == before

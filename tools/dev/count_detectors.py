@@ -53,8 +53,8 @@ def count_on_meta(cfg: Config) -> tuple[int, float]:
 def saved_bytes(cfg: Config) -> int:
     """Returns the bytes that autograd saves, without keeping them."""
     torch.manual_seed(0)
-    detector = WholeModel(cfg, SIZE, IMAGES, torch.device('cpu'), 'bfloat16', compile=False)
-    model = detector.training.model
+    detector = WholeModel(cfg, SIZE, IMAGES, torch.device('cpu'), 'bfloat16')
+    model = detector.model
     for part in 'rpn_cls', 'rpn_reg':  # mmcv's suppression of boxes has no kernel for bfloat16 on CPUs
         if isinstance(layer := getattr(getattr(model, 'rpn_head', None), part, None), nn.Module):
             layer.register_forward_hook(lambda module, inputs, output: output.float())
@@ -69,7 +69,7 @@ def saved_bytes(cfg: Config) -> int:
             total += storage.nbytes()
 
     with torch.autograd.graph.saved_tensors_hooks(count, lambda nothing: nothing):
-        detector.training.losses(detector.training.prepared(detector.batch()))
+        detector.outputs()
     return total
 
 

@@ -15,25 +15,18 @@ def build(network: str = 'ResT', **arguments) -> torch.nn.Module:
     return model
 
 
+@pytest.mark.parametrize('first', [0, 1])
 @torch.no_grad()
-def test_norms_in_stream_change_later_stages():
-    images = torch.randn(1, 3, 64, 64)
-    side, stream = build(out_norm='side'), build(out_norm='in_stream')
-    assert torch.equal(side(images)[0], stream(images)[0])
-    assert not torch.allclose(side.forward_stages(images)[1], stream.forward_stages(images)[1])
-    x = stream(images)[0]
-    for block in [stream.patch_embeds[1], *stream.stages[1]]:
+def test_norms_in_stream_change_later_stages(first):
+    """Stages that are not returned have no norm."""
+    images, indices = torch.randn(1, 3, 64, 64), range(first, 4)
+    side, stream = (build(out_norm=out_norm, out_indices=indices) for out_norm in ('side', 'in_stream'))
+    assert hasattr(stream, 'norm0') == (first == 0)
+    (x, *_), after = stream(images), stream.forward_stages(images)[first + 1]
+    assert torch.equal(side(images)[0], x) and not torch.allclose(side.forward_stages(images)[first + 1], after)
+    for block in [stream.patch_embeds[first + 1], *stream.stages[first + 1]]:
         x = block(x)
-    torch.testing.assert_close(x.permute(0, 3, 1, 2), stream.forward_stages(images)[1])
-
-
-@torch.no_grad()
-def test_stages_that_are_not_returned_have_no_norm():
-    images = torch.randn(1, 3, 64, 64)
-    side, stream = (build(out_norm=out_norm, out_indices=(1, 2, 3)) for out_norm in ('side', 'in_stream'))
-    assert not hasattr(stream, 'norm0')
-    assert torch.equal(side(images)[0], stream(images)[0])
-    assert not torch.allclose(side(images)[1], stream(images)[1])
+    torch.testing.assert_close(x.permute(0, 3, 1, 2), after)
 
 
 @pytest.mark.parametrize('network', ['ResT', 'ResTv2'])

@@ -218,12 +218,6 @@ def test_what_later_maps_need_is_not_built(network):
         assert out.shape[1] == infos[last]['num_chs']
         out.square().mean().backward()
         assert not [name for name, p in model.named_parameters() if p.grad is None], last
-        pruned = create(network)
-        assert pruned.prune_intermediate_layers([last]) == [last]
-        torch.testing.assert_close(
-            pruned.eval().forward_intermediates(images(1), [last], intermediates_only=True)[0].shape,
-            (1, *out.shape[1:]))
-        assert pruned(images()).shape[0] == 2
 
 
 @each
@@ -234,9 +228,10 @@ def test_truncated_networks_return_the_same_maps(network):
     for last in range(len(whole)):
         model = create(network).eval()
         model.load_state_dict(shared(network).state_dict())
-        model.prune_intermediate_layers([last], prune_norm=True)
+        assert model.prune_intermediate_layers([last], prune_norm=True) == [last]
         final, maps = model.forward_intermediates(x, 1)
         assert torch.equal(maps[0], whole[last]) and torch.equal(model.forward_features(x), final)
+        assert len(model(x)) == 2
 
 
 @each

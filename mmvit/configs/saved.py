@@ -8,6 +8,7 @@ import os.path as osp
 import sys
 import sysconfig
 from contextlib import suppress
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -50,6 +51,16 @@ class Literals(ast.NodeTransformer):
         return ast.Constant(float(node.id)) if node.id in ('inf', 'nan') else node
 
 
+def read_once(file: Path) -> str:
+    """Returns the text of a file, which a command reads again only if it was changed."""
+    return read_at(file, file.stat().st_mtime_ns)
+
+
+@cache
+def read_at(file: Path, time: int) -> str:  # another time, another content
+    return file.read_text(encoding='utf-8-sig')
+
+
 def values_of(file: Path) -> dict[str, Any]:
     """Returns what a Python file assigns, if it only assigns values, as the configs that MMEngine writes.
 
@@ -57,7 +68,7 @@ def values_of(file: Path) -> dict[str, Any]:
         ValueError: If there is anything else in the file; the message has the line.
     """
     try:
-        statements = ast.parse(file.read_bytes()).body
+        statements = ast.parse(read_once(file)).body
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f'cannot be read: {first_line(error)}') from error
     found: dict[str, Any] = {}
@@ -103,7 +114,7 @@ def read_saved_config(file: Path, values: dict[str, Any]) -> Config:
                 names_of(scope)
                 settings = {**with_classes(settings, file.parent), **described}
                 check({key: value for key, value in settings.items() if key not in described})
-        return Config(settings, filename=str(file))
+        return Config(settings, cfg_text=read_once(file), filename=str(file))
     except (ImportError, KeyError) as error:  # of a framework; a key that MMEngine uses itself
         raise ValueError(f'cannot be used: {first_line(error)}') from error
 

@@ -187,20 +187,33 @@ def test_a_work_dir_that_was_refused_is_not_left_behind(tmp_path, monkeypatch):
     assert not holds_training('run')
 
 
-def test_everything_is_opened_and_built_once(tmp_path, monkeypatch):
-    """mmdet's data sets and metrics open annotations themselves; a recipe is built first without memory."""
-    opened, built, whole, before = Counter(), Counter(), Backbone.__init__, open
+@pytest.fixture
+def opened(monkeypatch) -> Counter:
+    """Returns how often each file was opened, by its name."""
+    opened, before = Counter(), open
 
     def counted(file, *arguments, **options):
         opened[os.path.basename(file) if isinstance(file, (str, Path)) else None] += 1
         return before(file, *arguments, **options)
 
+    for module in 'builtins', 'io':
+        monkeypatch.setattr(f'{module}.open', counted)
+    return opened
+
+
+def test_a_training_that_goes_on_reads_its_config_once(place, opened):
+    call('train', *NETWORK, *OPTIONS, '--resume', '--check')
+    assert opened['rest_lite_classifier.py'] == 1
+
+
+def test_everything_is_opened_and_built_once(tmp_path, monkeypatch, opened):
+    """mmdet's data sets and metrics open annotations themselves; a recipe is built first without memory."""
+    built, whole = Counter(), Backbone.__init__
+
     def build(self, *arguments, **options):
         built[torch.empty(0).device.type] += 1
         whole(self, *arguments, **options)
 
-    for module in 'builtins', 'io':
-        monkeypatch.setattr(f'{module}.open', counted)
     monkeypatch.setattr(Backbone, '__init__', build)
     call('train', *NETWORK, '--coco-folder', FOLDERS['coco_folder'], '--light', '--size', '64', '--check',
          '--work-dir', tmp_path / 'run')

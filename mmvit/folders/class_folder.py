@@ -9,7 +9,7 @@ from mmvit_backbones.errors import UsageError
 
 from ..utils.images import SUFFIXES, images_in, is_hidden
 from .class_lists import check_class_names, in_another_form
-from .folders import FolderData, Split, format_name, output_folder, relate_to, report_files, write_file
+from .folders import FolderData, Split, describe_layout, format_name, output_folder, relate_to, report_files, write_file
 from .rasters import Raster
 from .rules import Rule, apply, suspicion
 
@@ -76,10 +76,11 @@ def read_class_folder(folder: str | os.PathLike, *, val_fraction: float | None =
             images or other classes in ``val/``, or an image cannot be read.
     """
     folder, split, is_test = os.fspath(folder), Split(val_fraction, split_seed), classes is not None
-    prefixes = split.find_parts(folder, LAYOUT, is_test)
+    layout = describe_layout(LAYOUT, is_test)
+    prefixes = split.find_parts(folder, layout, is_test)
     if not is_test:
         split.check_others(folder, prefixes.values())
-    found = class_images(folder, prefixes.values())
+    found = class_images(folder, prefixes.values(), layout)
     images = {part: dict(found[prefix]) for part, prefix in prefixes.items()}
     classes = tuple(images['train'] if classes is None else classes)
     if val_fraction is not None:
@@ -103,7 +104,7 @@ def read_class_folder(folder: str | os.PathLike, *, val_fraction: float | None =
     return data
 
 
-def class_images(folder: str, parts: Iterable[str]) -> dict[str, dict[str, list[str]]]:
+def class_images(folder: str, parts: Iterable[str], layout: str = LAYOUT) -> dict[str, dict[str, list[str]]]:
     """Returns the images of each class in the subfolders ``parts`` of a data set's folder.
 
     Returns:
@@ -118,7 +119,7 @@ def class_images(folder: str, parts: Iterable[str]) -> dict[str, dict[str, list[
         entries = [entry for entry in os.scandir(root) if not is_hidden(entry.name)] if osp.isdir(root) else []
         names = sorted(entry.name for entry in entries if entry.is_dir())
         if not names:
-            raise UsageError(f'there is no folder {osp.join(part, "CLASS", "")}; expected {LAYOUT}')
+            raise UsageError(f'there is no folder {osp.join(part, "CLASS", "")}; expected {layout}')
         check_class_names(names, root)
         found[part] = {name: [osp.join(name, image) for image in images_in(osp.join(root, name), left)]
                        for name in names}

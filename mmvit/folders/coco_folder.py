@@ -14,7 +14,7 @@ from ..utils.distributed import is_first_process, warn
 from .class_lists import in_another_form
 from .coco import Coco, report_images
 from .coco_rules import WITHOUT_OBJECTS, coco_problems
-from .folders import FolderData, Split, output_folder, relate_to, write_file
+from .folders import FolderData, Split, describe_layout, output_folder, relate_to, write_file
 from .rules import Problem, apply
 
 LAYOUT = ('annotations/instances_train.json, annotations/instances_val.json, train/ and val/; or, with --val-fraction '
@@ -99,7 +99,8 @@ def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = 
 
 def _find_files(folder: str, split: Split, is_test: bool) -> tuple[dict[str, str], dict[str, str]]:
     """Returns the folder of images and the annotation file of each part, relative to the data set's folder."""
-    prefixes = split.find_parts(folder, LAYOUT, is_test)
+    layout = describe_layout(LAYOUT, is_test)
+    prefixes = split.find_parts(folder, layout, is_test)
     files = {part: osp.join('annotations', f'instances_{part}.json') for part in prefixes}
     if split.val_fraction is not None:
         if not osp.isfile(osp.join(folder, files['train'])):
@@ -107,7 +108,7 @@ def _find_files(folder: str, split: Split, is_test: bool) -> tuple[dict[str, str
         files['val'] = files['train']
     for file in files.values():
         if not osp.isfile(osp.join(folder, file)):
-            raise UsageError(f'there is no file {osp.join(folder, file)}; expected {LAYOUT}')
+            raise UsageError(f'there is no file {osp.join(folder, file)}; expected {layout}')
     return prefixes, files
 
 

@@ -10,7 +10,7 @@ from mmvit_backbones.errors import UsageError
 from ..utils.colors import class_palette
 from ..utils.images import digest_at, images_in
 from .class_lists import in_another_form, read_class_list
-from .folders import FolderData, Split, format_name, output_folder, relate_to, report_files, write_file
+from .folders import FolderData, Split, describe_layout, format_name, output_folder, relate_to, report_files, write_file
 from .rasters import Raster
 from .rules import Rule, apply
 
@@ -86,11 +86,12 @@ def read_seg_folder(folder: str | os.PathLike, *, val_fraction: float | None = N
     if classes is not None and names != tuple(classes):
         raise UsageError(f'classes.txt must have the classes of the training in the same order, {tuple(classes)}, got '
                          f'{names}{in_another_form(set(names).difference(classes), classes)}')
-    prefixes = split.find_parts(osp.join(folder, 'images'), LAYOUT, is_test=classes is not None)
+    layout = describe_layout(LAYOUT, is_test=classes is not None)
+    prefixes = split.find_parts(osp.join(folder, 'images'), layout, is_test=classes is not None)
     if classes is None:
         split.check_others(osp.join(folder, 'images'), prefixes.values())
     if val_fraction is None:
-        images = {part: seg_images(folder, prefix) for part, prefix in prefixes.items()}
+        images = {part: seg_images(folder, prefix, layout) for part, prefix in prefixes.items()}
     else:
         found = seg_images(folder, prefixes['val'])
         chosen = split.choose(osp.join(folder, 'images', prefixes['val']), [found])
@@ -125,7 +126,7 @@ def mask_of(image: str) -> str:
     return f'{osp.splitext(image)[0]}.png'
 
 
-def seg_images(folder: str, part: str) -> list[str]:
+def seg_images(folder: str, part: str, layout: str = LAYOUT) -> list[str]:
     """Returns the images in ``images/<part>`` of a data set's folder, relative to it.
 
     Raises:
@@ -134,6 +135,6 @@ def seg_images(folder: str, part: str) -> list[str]:
     root, left = osp.join(folder, 'images', part), Counter()
     images = images_in(root, left) if osp.isdir(root) else []
     if not images:
-        raise UsageError(f'{root} has no images; expected {LAYOUT}')
+        raise UsageError(f'{root} has no images; expected {layout}')
     report_files(osp.join(root, ''), len(images), left)
     return images

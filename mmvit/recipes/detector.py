@@ -86,7 +86,8 @@ def make_evaluation(data: FolderData, size: tuple[int, int], model: Mapping) -> 
     Args:
         data (FolderData): The data.
         size (tuple[int, int]): Largest short and long side of the images in pixels; images keep their aspect ratio.
-        model (Mapping): The model, whose number of detections per image the augmented test returns, too.
+        model (Mapping): The model; if it returns more than 100 detections per image, mAP is also computed at that
+            number, which the augmented test returns, too.
     """
     pipeline = [
         dict(type='LoadImageFromFile'),
@@ -97,9 +98,11 @@ def make_evaluation(data: FolderData, size: tuple[int, int], model: Mapping) -> 
     ]
     loader = dict(batch_size=1, dataset={**data.val, 'test_mode': True, 'pipeline': pipeline})
     metric = ['bbox', 'segm'] if data.has_masks else ['bbox']
-    evaluator = dict(type='CocoMetricFromZero', ann_file=data.val_file, metric=metric, classwise=True)
-    augmented = {} if data.has_masks else dict(tta_model=box_tta(model['test_cfg']['rcnn']['max_per_img']))
-    return dict(val_dataloader=loader, val_evaluator=evaluator, test_dataloader=loader, test_evaluator=evaluator,
+    detections = model['test_cfg']['rcnn']['max_per_img']
+    more = dict(max_dets=detections) if detections > FEWEST else {}  # than COCO's mAP counts
+    evaluator = dict(type='CocoMetricFromZero', ann_file=data.val_file, metric=metric, classwise=True, **more)
+    augmented = {} if data.has_masks else dict(tta_model=box_tta(detections))
+    return dict(val_dataloader=loader, val_evaluator=evaluator, test_dataloader=loader, test_evaluator=[evaluator],
                 **augmented)
 
 

@@ -1,9 +1,11 @@
 """COCO's metrics of a detector that may not have found anything yet."""
+import json
 import logging
 import os.path as osp
 from collections.abc import Sequence
 from copy import copy
 from functools import partial
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -21,7 +23,12 @@ class CocoMetricFromZero(BaseMetric):
     ``classwise=True``, the classes that have objects are listed, and their figures have the names
     ``bbox_CLASS_precision`` and ``segm_CLASS_precision``.
 
+    COCO's mAP counts the 100 best detections of each class in an image, however many a detector returns. With
+    ``max_dets=300``, there are ``bbox_mAP@300`` and ``bbox_AR@300``, too: mAP and average recall of up to 300.
+
     Args:
+        max_dets (int | None): Number of detections of each class in an image that count in further figures. Defaults to
+            None: there are no such figures.
         collect_device, prefix, collect_dir: As in MMEngine's ``BaseMetric``.
         **options: Further arguments of ``CocoMetric``.
 
@@ -32,8 +39,9 @@ class CocoMetricFromZero(BaseMetric):
     default_prefix = 'coco'
 
     def __init__(self, collect_device: str = 'cpu', prefix: str | None = None, collect_dir: str | None = None,
-                 **options) -> None:
+                 max_dets: int | None = None, **options) -> None:
         super().__init__(collect_device, prefix, collect_dir)
+        self.max_dets = max_dets
         self.metric: Any = METRICS.build(dict(type='mmdet.CocoMetric', **options))
         self.results = self.metric.results
 
@@ -58,6 +66,8 @@ class CocoMetricFromZero(BaseMetric):
                 for name, figure in metric.compute_metrics(results).items():
                     name = f'{kind}_{name}' if name.endswith('_precision') else name
                     figures[name] = -1. if np.isnan(figure) else float(figure)
+                if self.max_dets:
+                    figures |= evaluate_at(metric, files[kind], kind, self.max_dets)
         return figures
 
 
@@ -71,6 +81,22 @@ def _write_once(metric: Any, files: dict[str, str], found: Sequence[dict], prefi
     used = {truth['category_id'] for truth in metric._coco_api.dataset['annotations'] if not truth.get('iscrowd')}
     metric.cat_ids = [number for number in metric.cat_ids if number in used] or metric.cat_ids
     return files
+
+
+def evaluate_at(metric: Any, file: str, kind: str, max_dets: int) -> dict[str, float]:
+    """Returns mAP and average recall of the detections in a file, of which ``max_dets`` per class and image count."""
+    from pycocotools.cocoeval import COCOeval
+    found = json.loads(Path(file).read_text(encoding='utf-8'))
+    if kind == 'segm':  # without boxes, so that pycocotools takes the areas of the masks
+        found = [{name: value for name, value in each.items() if name != 'bbox'} for each in found]
+    evaluation = COCOeval(metric._coco_api, metric._coco_api.loadRes(found), kind)
+    evaluation.params.catIds, evaluation.params.maxDets = metric.cat_ids, [max_dets]
+    evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ['all']
+    evaluation.evaluate()
+    evaluation.accumulate()
+    values = {name: evaluation.eval[key] for name, key in dict(mAP='precision', AR='recall').items()}
+    return {f'{kind}_{name}@{max_dets}': round(float(each[each > -1].mean()), 3) if (each > -1).any() else -1.
+            for name, each in values.items()}  # -1: of classes without objects
 
 
 def with_miss(found: dict, truth: dict) -> dict:

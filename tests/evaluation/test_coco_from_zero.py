@@ -59,3 +59,20 @@ def test_boxes_and_masks_of_classes_with_objects_have_their_own_figures(file):
     assert {name: value for name, value in found.items() if 'precision' in name} == {
         'coco/bbox_cell_precision': 1., 'coco/segm_cell_precision': 0.}
     assert found['coco/bbox_mAP'] == 1
+
+
+@pytest.mark.parametrize('max_dets, recall', [(2, 2 / 3), (3, 1.)])
+def test_detections_count_up_to_the_number_in_the_name(max_dets, recall, tmp_path):
+    boxes = [[10, 10, 30, 30], [0, 0, 9, 9], [30, 30, 50, 50]]
+    path = tmp_path / 'val.json'
+    path.write_text(json.dumps(dict(
+        images=[dict(id=number, file_name='a.png', width=60, height=50) for number in (5, 6)],
+        annotations=[dict(id=i, image_id=5, category_id=3, bbox=[x1, y1, x2 - x1, y2 - y1], area=(x2 - x1) * (y2 - y1),
+                          iscrowd=0, segmentation=[[x1, y1, x2, y1, x2, y2, x1, y2]])
+                     for i, (x1, y1, x2, y2) in enumerate(boxes, 1)],
+        categories=[dict(id=number, name=name) for number, name in zip((3, 7), CLASSES)])))
+    found = evaluated(str(path), boxes, max_dets=max_dets)
+    for kind in 'bbox', 'segm':
+        assert found[f'coco/{kind}_AR@{max_dets}'] == pytest.approx(recall, abs=0.001)
+        assert found[f'coco/{kind}_mAP@{max_dets}'] == pytest.approx(recall, abs=0.01)
+    assert set(evaluated(str(path), [], max_dets=max_dets).values()) == {0., -1.}

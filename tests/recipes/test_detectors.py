@@ -51,6 +51,7 @@ def test_as_many_objects_are_found_as_images_have(train, val, detections, light,
     proposals = max(500 if light else 1000, 2 * detections)
     for rpn in cfg.model.test_cfg.rpn, cfg.model.train_cfg.rpn_proposal:
         assert rpn.max_per_img == proposals <= rpn.nms_pre
+    assert cfg.val_evaluator.get('max_dets') == (detections if detections > 100 else None)
 
 
 @pytest.mark.parametrize('has_masks', [False, True])

@@ -34,7 +34,7 @@ def test_another_folder_has_the_images_of_its_validation(task, tmp_path):
     assert paths[0].name == paths[1].name and (tmp_path / 'copy') in paths[1].parents
     assert before[0]['inputs'].shape == after[0]['inputs'].shape
     if task == 'coco_folder':
-        assert str(tmp_path / 'copy') in test.test_evaluator.ann_file
+        assert str(tmp_path / 'copy') in test.test_evaluator[0].ann_file
 
 
 def test_categories_in_another_order_get_the_labels_of_the_training(tmp_path):

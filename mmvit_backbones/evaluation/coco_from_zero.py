@@ -7,7 +7,7 @@ from copy import copy
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
@@ -83,7 +83,7 @@ def _write_once(metric: Any, files: dict[str, str], found: Sequence[dict], prefi
     return files
 
 
-def evaluate_at(metric: Any, file: str, kind: str, max_dets: int) -> dict[str, float]:
+def evaluate_at(metric: Any, file: str, kind: Literal['bbox', 'segm'], max_dets: int) -> dict[str, float]:
     """Returns mAP and average recall of the detections in a file, of which ``max_dets`` per class and image count."""
     from pycocotools.cocoeval import COCOeval
     found = json.loads(Path(file).read_text(encoding='utf-8'))

@@ -69,7 +69,7 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
         networks (Sequence[str]): Names from ``list_models()``, ``'resnet50'``, ``'timm:NAME'``, or configs whose
             ``model.backbone`` is compared.
         class_folder, coco_folder, seg_folder, val_fraction, split_seed: As in :class:`~mmvit.recipes.FineTuning`.
-        size, batch_size, boxes_only, epochs, pretrained, freeze: As there; all networks get the same recipe.
+        size, batch_size, boxes_only, epochs, pretrained, freeze: As in that class; all networks get the same recipe.
         layer_decay (float | None): Factor of the learning rate from each level to the one before it. All networks have
             a stem and four levels, which are their stages, or quarters of the blocks of other networks. 1 turns it off.
             Defaults to None: 0.9, and 1 from random weights.

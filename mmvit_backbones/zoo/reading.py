@@ -233,8 +233,10 @@ def problem_of_download(path: str | os.PathLike) -> str | None:
         if start.startswith(b'PK'):
             try:
                 zipfile.ZipFile(file).close()
-            except zipfile.BadZipFile:
-                return 'is truncated'
+            except OSError:
+                raise
+            except Exception:  # a damaged archive can raise any exception
+                return 'is truncated or corrupt'
     if start.lstrip().startswith(b'<'):
         return 'is a web page: the download failed'
     if start.startswith(b'version https://git-lfs'):

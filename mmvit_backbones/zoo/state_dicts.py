@@ -51,8 +51,7 @@ def find_state_dict(checkpoint: Mapping, layouts: Sequence[Layout] = (), own: Co
         there = ', '.join(dict.fromkeys(repr(place.start + place.inside) for place in places))
         given = f', got {prefix!r}' if prefix else ''
         raise CheckpointError(f'checkpoint {source} has weights that fit with the prefixes {there}: set prefix '
-                              '(--cfg-options model.backbone.init_cfg.prefix=..., or --prefix of mmvit weights '
-                              f'convert) to one of them{given}')
+                              f'(--prefix, or model.backbone.init_cfg.prefix in a config) to one of them{given}')
     start, inside, layout = chosen[0]
     return strip_prefix(found[start], inside.removesuffix(chosen[0].rest(prefix) or '')), layout
 

@@ -2,8 +2,8 @@
 
     mmvit doctor
 
-Each kernel is compared with plain PyTorch in float64, on the GPU, or else on the CPU. The exit code is 1 if something
-that is installed does not work.
+Networks that run their kernels are compared with the same networks in plain PyTorch, on the GPU, or else on the CPU.
+The exit code is 1 if something that is installed does not work.
 """
 import sys
 from argparse import ArgumentParser, Namespace

@@ -1,21 +1,27 @@
 """Finds out which frameworks and kernels of operators work on this machine."""
 import platform
+import statistics
 from importlib import import_module
 from importlib.metadata import distributions
+from itertools import product
 
 import torch
+from torch import Tensor, nn
 
+from mmvit_backbones import get_model
 from mmvit_backbones.errors import first_line
-from mmvit_backbones.ops import library
-from mmvit_backbones.ops.dispatch import BACKENDS, OPERATORS
+from mmvit_backbones.ops import library, plain_pytorch, use_kernels
+from mmvit_backbones.ops.dispatch import BACKENDS, backends_in_use, forget_backends
 from mmvit_backbones.ops.triton import MEASURED_CAPABILITY
 from mmvit_backbones.utils.installation import PROVIDERS, find_conflicts, install_command
 from mmvit_backbones.version import __version__
 
 from ..utils.frameworks import import_quietly
-from .self_check import check_backends
 
 PACKAGES = 'mmcv', 'mmdet', 'mmseg', 'mmpretrain'
+NETWORKS = 'reswin_tiny', 'vitaev2_vsa_small'  # which run all operators
+# Of the mean deviation of maps and gradients, which is 1e-6 in float32 and 3e-2 in bfloat16 by rounding alone.
+LIMITS = {torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.1}
 
 
 def diagnose() -> tuple[list[str], list[str]]:
@@ -25,12 +31,12 @@ def diagnose() -> tuple[list[str], list[str]]:
         tuple[list[str], list[str]]: A report, whose last line is the verdict, and what does not work.
     """
     device = torch.device('cuda', torch.cuda.current_device()) if torch.cuda.is_available() else torch.device('cpu')
-    checks = check_backends(OPERATORS.values(), device)
-    problems = [*find_conflicts(), *broken_packages(), *(str(check) for check in checks if check.fault)]
-    lines = [describe_machine(), *map(describe_package, PACKAGES), *describe_kernels(),
-             *(f'{check} of float64 on {device}' for check in checks if not check.fault)]
+    right, wrong = check_kernels(device)
+    packages, broken = zip(*map(check_package, PACKAGES))
+    problems = [*find_conflicts(), *filter(None, broken), *wrong]
+    lines = [describe_machine(), *packages, *describe_kernels(), *right, *problems]
     verdict = f'{len(problems)} problem(s), see above' if problems else 'everything that is installed works'
-    return [*lines, *problems, f'verdict: {verdict}'], problems
+    return [*lines, f'verdict: {verdict}'], problems
 
 
 def describe_machine() -> str:
@@ -38,27 +44,20 @@ def describe_machine() -> str:
     return f'mmvit_backbones {__version__}, torch {torch.__version__}, Python {platform.python_version()}, GPU: {gpu}'
 
 
-def describe_package(package: str) -> str:
-    """Returns a line with the version of an OpenMMLab package, or the command that installs the package."""
+def check_package(package: str) -> tuple[str, str | None]:
+    """Returns a line with the version of an OpenMMLab package, or its installation, and why it cannot be imported."""
     found = [entry for name in PROVIDERS[package] for entry in distributions(name=name)]
     if not found:
-        return f'{package}: not installed; {install_command(package)}'
-    return f'{package}: {found[0].metadata["Name"]} {found[0].version}'
-
-
-def broken_packages() -> list[str]:
-    """Returns a line per installed OpenMMLab package that cannot be imported."""
-    found = []
-    for package in PACKAGES:
-        if any(any(distributions(name=name)) for name in PROVIDERS[package]):
-            try:
-                if package == 'mmcv':
-                    import_module('mmcv.ops')
-                else:
-                    import_quietly(package)  # what a run imports, too
-            except Exception as error:  # a broken environment can raise any exception
-                found.append(f'{package} cannot be imported: {first_line(error)}; see docs/troubleshooting.md')
-    return found
+        return f'{package}: not installed; {install_command(package)}', None
+    problem = None
+    try:
+        if package == 'mmcv':
+            import_module('mmcv.ops')
+        else:
+            import_quietly(package)  # what a run imports, too
+    except Exception as error:  # a broken environment can raise any exception
+        problem = f'{package} cannot be imported: {first_line(error)}; see docs/troubleshooting.md'
+    return f'{package}: {found[0].metadata["Name"]} {found[0].version}', problem
 
 
 def describe_kernels() -> list[str]:
@@ -69,3 +68,44 @@ def describe_kernels() -> list[str]:
                 BACKENDS['triton'].why_not(torch.empty(0, device='meta')))]
     return [f'kernels in {name}: {state if reason is None else f"missing, {reason}"}'
             for name, state, reason in kernels]
+
+
+def check_kernels(device: torch.device) -> tuple[list[str], list[str]]:
+    """Returns lines about networks that are as in plain PyTorch with their kernels on a device, and about others.
+
+    The kernels are those that run by default, and Triton's, where they can run.
+    """
+    right, wrong = [], []
+    requests = (None, 'triton') if BACKENDS['triton'].why_not(torch.empty(0, device=device)) is None else (None, )
+    for name, dtype, kernels in product(NETWORKS, LIMITS, requests):
+        if device.type == 'cpu' and dtype == torch.float16:  # which older processors do not have
+            continue
+        torch.manual_seed(0)
+        network = get_model(name, 'backbone').eval().to(device)
+        forget_backends()
+        try:
+            with use_kernels(kernels):
+                found = compute(network, dtype, device)
+            in_use = backends_in_use(device)
+            with plain_pytorch():
+                expected = compute(network, dtype, device)
+        except Exception as error:  # compilers and drivers raise many types of errors
+            wrong.append(f'{name} in {str(dtype)[6:]} fails: {first_line(error)}')
+            continue
+        kernels_in_use = ', '.join(f'{operator} by {backend}' for operator, backend in in_use.items())
+        if {*in_use.values()} != {'reference'} and (kernels or '') in kernels_in_use:  # the request may not be possible
+            pairs = zip(found, expected)
+            deviation = statistics.fmean(((x - exact).norm() / exact.norm()).item() for x, exact in pairs)
+            line = f'{name} in {str(dtype)[6:]} deviates by {deviation:.0e} from plain PyTorch: {kernels_in_use}'
+            (right if deviation <= LIMITS[dtype] else wrong).append(line)
+    return right, wrong
+
+
+def compute(network: nn.Module, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
+    """Returns the maps of a network with autocast, and the gradients of all parameters for random ones of the maps."""
+    random = torch.Generator().manual_seed(0)
+    images = torch.randn(1, 3, 104, 120, generator=random).to(device)  # not of whole windows
+    with torch.autocast(device.type, dtype, dtype != torch.float32):
+        maps = network(images)
+    gradients = [torch.randn(x.shape, generator=random).to(x) for x in maps]
+    return [*maps, *torch.autograd.grad(maps, list(network.parameters()), gradients)]

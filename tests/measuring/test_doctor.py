@@ -2,9 +2,11 @@
 import sys
 
 import pytest
+import torch
 
-from mmvit.measuring.doctor import describe_package
+from mmvit.measuring import doctor
 from mmvit_backbones.ops import triton
+from mmvit_backbones.ops.dispatch import OPERATORS
 
 
 def add_distribution(folder, name: str) -> None:
@@ -29,11 +31,43 @@ def test_broken_packages_are_problems(run, frameworks, tmp_path, monkeypatch, ca
         run('doctor')
     assert ended.value.code == 1
     lines = capsys.readouterr().out.splitlines()
-    for start in 'mmdet: ', 'mmpretrain: ', 'kernels in Triton: ', 'varied-size window attention, cpp, float32: pass, ':
+    for start in 'mmdet: ', 'mmpretrain: ', 'kernels in Triton: ', 'vitaev2_vsa_small in float32 deviates by ':
         assert any(line.startswith(start) for line in lines)
     text = '\n'.join(lines)
     assert "mmseg cannot be imported: ModuleNotFoundError: No module named 'no_" in text
     assert '`pip uninstall mmcv onedl-mmcv`' in text and 'problem(s)' in lines[-1]
+
+
+class Double(torch.autograd.Function):
+    """Returns its input, whose gradient it doubles."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 2 * gradient
+
+
+def fail(**arguments):
+    raise RuntimeError('out of resource')
+
+
+@pytest.mark.parametrize('change', [
+    lambda run, q, **arguments: 1.5 * run(q=q, **arguments), lambda run, q, **arguments: run(q=q, **arguments) / 0 * 0,
+    lambda run, **arguments: fail(), *(
+        lambda run, argument=argument, **arguments: run(**{**arguments, argument: Double.apply(arguments[argument])})
+        for argument in ('q', 'bias_table'))])
+def test_wrong_kernels_are_problems(change, monkeypatch):
+    """Wrong results, NaN, an error, and the wrong gradient of one argument."""
+    kernels = OPERATORS['varied-size window attention'].kernels
+    run = kernels['cpp'].run
+    monkeypatch.setattr(triton.backend, 'INTERPRETED', False)
+    monkeypatch.setattr(doctor, 'NETWORKS', ('vitaev2_vsa_small', ))
+    monkeypatch.setitem(kernels, 'cpp', kernels['cpp']._replace(run=lambda **arguments: change(run, **arguments)))
+    _, wrong = doctor.check_kernels(torch.device('cpu'))
+    assert any(line.startswith('vitaev2_vsa_small in float32 ') for line in wrong)
 
 
 @pytest.mark.parametrize('engine, command', [('onedl-mmengine', 'pip install onedl-mmdetection'),
@@ -41,4 +75,4 @@ def test_broken_packages_are_problems(run, frameworks, tmp_path, monkeypatch, ca
 def test_a_missing_package_is_named_like_the_installed_mmengine(engine, command, tmp_path, monkeypatch):
     add_distribution(tmp_path, engine)
     monkeypatch.setattr(sys, 'path', [str(tmp_path)])
-    assert describe_package('mmdet') == f'mmdet: not installed; {command}'
+    assert doctor.check_package('mmdet') == (f'mmdet: not installed; {command}', None)

@@ -11,7 +11,6 @@ from helpers import raises
 from torch import nn
 from torch._dynamo.backends.common import aot_autograd
 
-from mmvit.measuring import self_check
 from mmvit_backbones.ops import triton, use_kernels
 from mmvit_backbones.ops.residual_attention import residual_attention
 from mmvit_backbones.ops.triton import probe
@@ -22,6 +21,7 @@ pytestmark = pytest.mark.skipif(not (DEVICE.type == 'cuda' or triton.INTERPRETED
 SEED = int(os.environ.get('FUZZ_SEED', 0))
 FACTOR = int(os.environ.get('FUZZ_FACTOR', 1))  # a factor of 50 tests 300 shapes
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
+TOLERANCES = dict(zip(DTYPES, (1e-5, 1e-2, 6e-2)))  # relative to the largest element of the reference in float64
 
 
 def size(rng, largest):
@@ -102,12 +102,12 @@ def agrees(run, dtype):
     get the noise of an input of 1, because the exponential of a small logit is close to 1 and rounded accordingly.
     """
     exact, actual = run('reference', DEVICE, torch.float64), run('triton', DEVICE, dtype)
-    if all((a - e).abs().max() <= self_check.TOLERANCES[dtype] * e.abs().max() for a, e in zip(actual, exact)):
+    if all((a - e).abs().max() <= TOLERANCES[dtype] * e.abs().max() for a, e in zip(actual, exact)):
         return True
     others = [run('reference', DEVICE, dtype),
               *(run('reference', DEVICE, torch.float64, torch.finfo(dtype).eps / 2) for _ in range(3))]
     return all((a - e).abs().max() <= max(*(4 * (o - e).abs().max() for o in other),
-                                          self_check.TOLERANCES[dtype] * e.abs().max())
+                                          TOLERANCES[dtype] * e.abs().max())
                for e, a, *other in zip(exact, actual, *others))
 
 

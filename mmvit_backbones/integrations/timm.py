@@ -21,7 +21,7 @@ from ..zoo.settings import origin_of, setting
 from ..zoo.variants import VARIANTS, Variant, list_models, task_of
 from .timm_networks import TimmClassifier, take_indices
 
-SAVED_WEIGHTS = 'model.safetensors', 'pytorch_model.bin'  # as timm names them
+SAVED_WEIGHTS = ['model.safetensors', 'pytorch_model.bin']  # as timm names them
 
 
 def check_arguments(arguments: dict) -> None:
@@ -37,49 +37,42 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
     def create(pretrained: bool = False, pretrained_cfg: str | dict | PretrainedCfg | None = None,
                pretrained_cfg_overlay: dict | None = None, cache_dir: str | None = None, features_only: bool = False,
                in_chans: int = 3, num_classes: int = 1000, out_indices: int | Sequence[int] | None = None,
-               checkpoint: str | None = None, prefix: str | None = None, global_pool: str | None = None,
-               img_size: int | Sequence[int] | None = None, strict_img_size: bool = False,
-               dynamic_img_size: bool | None = None, pretrained_model_args: dict | None = None,
+               global_pool: str | None = None, img_size: int | Sequence[int] | None = None,
+               strict_img_size: bool = False, dynamic_img_size: bool = True, pretrained_model_args: dict | None = None,
                device: str | torch.device | None = None, dtype: torch.dtype | None = None, **arguments) -> nn.Module:
         if cache_dir:
             raise ValueError(f'cache_dir must be None, got {cache_dir!r}; set the environment variable MMVIT_HOME')
+        if strict_img_size or not dynamic_img_size:
+            raise ValueError('strict_img_size must be False and dynamic_img_size True, because networks read images of '
+                             f'any size, got {strict_img_size} and {dynamic_img_size}')
         check_arguments(arguments)
         cfg = config_of(name, pretrained_cfg, pretrained_cfg_overlay)
         size = None if img_size is None else height_and_width(img_size, 'img_size')
         if size:
             cfg['input_size'] = (3, *size)
-        is_strict = strict_img_size if dynamic_img_size is None else not dynamic_img_size
-        _, height, width = cfg['input_size']
-        image_size = (height, width) if is_strict else None
         side = max(size) if size else None  # positions are stored for squares, and interpolated for other images
-        if checkpoint is not None and checkpoint == (pretrained_model_args or {}).get('checkpoint'):
-            checkpoint = None  # of the model that was saved with these arguments
-        weights: str | bool = False
-        if pretrained and checkpoint is None:
-            checkpoint = file_of(cfg)
-            weights = (cfg['tag'] or True) if checkpoint is None else False
-        if prefix and checkpoint is None:
-            raise ValueError(f'prefix needs a checkpoint, got {prefix!r}')
-        if weights:
-            variant.published_weights(weights)  # other strings are no files
-        if origin_of(variant, weights or checkpoint).is_dense:
-            given = f'pretrained={weights!r}' if weights else f'checkpoint={checkpoint!r}'
-            raise UsageError(f'{weights or checkpoint} has the arguments of a detector or segmenter; '
-                             f"use mmvit_backbones.get_model('{name}', 'backbone', {given})")
+        file, tag = (file_of(cfg), cfg['tag'] or True) if pretrained else (None, False)
+        if tag and file is None:
+            variant.published_weights(tag)  # other strings are no files
+        weights = tag if file is None else file
+        if origin_of(variant, weights).is_dense:
+            raise UsageError(f"{weights} has the arguments of a detector or segmenter; use mmvit_backbones.get_model("
+                             f"'{name}', 'backbone', {'pretrained' if file is None else 'checkpoint'}={weights!r})")
         has_head = cfg['num_classes'] > 0 and not features_only  # a saved network may have no classifier
+        known = cfg['tag'] if cfg['tag'] in variant.weights else None  # of a saved network, whose weights follow
         model = TimmClassifier(variant, cfg, (num_classes or 1000) if has_head else 0, in_chans, img_size=side,
-                               image_size=image_size, weights=weights or checkpoint or
-                               (cfg['tag'] if cfg['tag'] in variant.weights else None), **arguments)
+                               weights=weights or known, **arguments)
+        pretrained = tag if file is None else False
         if features_only:
             indices = feature_indices(model, out_indices)
-            load_variant(model.backbone, variant, 'backbone', checkpoint, weights, False, prefix)
+            load_variant(model.backbone, variant, 'backbone', file, pretrained, False)
             features: Any = FeatureGetterNet(model, tuple(indices))
             features.pretrained_cfg = features.default_cfg = cfg
             return features.to(device, dtype)
         if global_pool:
             model.reset_classifier(model.num_classes, global_pool)
-        # If the checkpoint has another number of classes, it is loaded without its head.
-        load_variant(model, variant, 'classification', checkpoint, weights, num_classes != cfg['num_classes'], prefix)
+        # If the file has another number of classes, it is loaded without its head.
+        load_variant(model, variant, 'classification', file, pretrained, num_classes != cfg['num_classes'])
         if num_classes != model.num_classes or global_pool == '':
             model.reset_classifier(num_classes, global_pool)
         return model.to(device, dtype)
@@ -122,15 +115,9 @@ def find_in_folder(folder: Path) -> str:
 
 def find_in_hub(model_id: str) -> str:
     """Downloads the weights that timm's ``push_to_hf_hub`` saved as ``NAME[@REVISION]``, and returns the file."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub import snapshot_download
     repository, _, revision = model_id.partition('@')
-    for name in SAVED_WEIGHTS:
-        try:
-            return hf_hub_download(repository, name, revision=revision or None)
-        except EntryNotFoundError:
-            continue
-    raise CheckpointError(f'{model_id} must contain {" or ".join(SAVED_WEIGHTS)}')
+    return find_in_folder(Path(snapshot_download(repository, revision=revision or None, allow_patterns=SAVED_WEIGHTS)))
 
 
 def published_cfgs(variant: Variant) -> dict[str, dict]:

@@ -65,12 +65,6 @@ def take_indices(num_levels: int, indices: int | Sequence[int] | None, name: str
     return sorted(set(taken))
 
 
-def check_size(images: Tensor, size: tuple[int, int] | None) -> None:
-    if size is not None and tuple(images.shape[2:]) != size:
-        raise ValueError(f'images must be {size[0]} x {size[1]} pixels (height x width) with strict_img_size=True, got '
-                         f'{images.shape[2]} x {images.shape[3]}')
-
-
 class Pooling(nn.Module):
     """Pools a map ``(B, C, h, w)``, or tokens ``(B, 1 + N, C)`` with a class token, to ``(B, C)``.
 
@@ -153,14 +147,13 @@ class TimmClassifier(nn.Module):
         in_chans (int): Channels of the images.
         drop_rate (float): Rate of the dropout before the last layer.
         img_size (int | None): Side of the images for which positions are stored. Defaults to None: the paper's.
-        image_size (tuple[int, int] | None): Height and width that images must have. Defaults to None: any size.
         weights (str | bool | None): Those that will be loaded, for their setting; see :func:`.setting`.
         arguments: Arguments of the backbone.
     """
 
     def __init__(self, variant: Variant, pretrained_cfg: dict, num_classes: int = 1000, in_chans: int = 3,
-                 drop_rate: float = 0., img_size: int | None = None, image_size: tuple[int, int] | None = None,
-                 weights: str | bool | None = None, **arguments) -> None:
+                 drop_rate: float = 0., img_size: int | None = None, weights: str | bool | None = None,
+                 **arguments) -> None:
         super().__init__()
         if img_size is not None and has_img_size(variant):
             arguments['img_size'] = img_size
@@ -169,7 +162,6 @@ class TimmClassifier(nn.Module):
         self.backbone: Backbone = MODELS.build(config)
         init_weights(self.backbone)
         self.in_chans = in_chans
-        self.image_size = image_size
         self.feature_info = infos_of(self.backbone)  # of forward_intermediates
         self.has_tokens = config.get('out_type') == 'tokens'
         self.global_pool = 'token' if self.has_tokens else 'avg'
@@ -196,7 +188,6 @@ class TimmClassifier(nn.Module):
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Returns the last map ``(B, C, h, w)`` of images ``(B, in_chans, H, W)``, or tokens ``(B, 1 + N, C)``."""
-        check_size(images, self.image_size)
         return self.read_last(self.backbone(images))
 
     def read_last(self, features: tuple) -> Tensor:
@@ -227,10 +218,10 @@ class TimmClassifier(nn.Module):
         return self.forward_head(self.forward_features(images))
 
     def set_input_size(self, img_size: int | Sequence[int] | None = None, patch_size: None = None) -> None:
-        """Sets the size that images must have with ``strict_img_size``; other networks read any size as they are.
+        """Changes nothing, because the networks read images of any size.
 
         Args:
-            img_size (int | Sequence[int] | None): Side, or height and width, in pixels. Defaults to None: unchanged.
+            img_size (int | Sequence[int] | None): Side, or height and width, in pixels. Defaults to None.
             patch_size (None): Cannot be changed.
 
         Raises:
@@ -239,8 +230,7 @@ class TimmClassifier(nn.Module):
         if patch_size is not None:
             raise ValueError(f'patch_size must be None, because the networks have a fixed stem, got {patch_size}')
         if img_size is not None:
-            size = height_and_width(img_size, 'img_size')
-            self.image_size = self.image_size and size
+            height_and_width(img_size, 'img_size')
 
     def forward_intermediates(self, images: Tensor, indices: int | Sequence[int] | None = None, norm: bool = False,
                               stop_early: bool = False, output_fmt: str = 'NCHW',
@@ -264,7 +254,6 @@ class TimmClassifier(nn.Module):
         if output_fmt not in formats:
             raise ValueError(f'output_fmt must be one of {formats}, got {output_fmt!r}')
         taken = take_indices(len(self.feature_info), indices, 'indices')
-        check_size(images, self.image_size)
         ends = taken[-1] + 1 if stop_early or intermediates_only else len(self.feature_info)
         maps: list[Tensor] = []
         out: Any = None

@@ -6,7 +6,7 @@ import pytest
 import torch
 from golden import fill_state_dict
 from golden_files import NETWORKS
-from helpers import ROOT, each_network, raises
+from helpers import ROOT, each_network
 from mmengine.registry import MODELS
 from PIL import Image
 from tiny_configs import NAMES, TINY_CONFIGS
@@ -29,17 +29,6 @@ def timm():
     timm = pytest.importorskip('timm')
     import mmvit_backbones.integrations.timm  # noqa: F401
     return timm
-
-
-def test_timm_loads_one_of_two_models_in_a_checkpoint(timm, tmp_path):
-    saved, x = tiny_reswin(out_indices=(3, )).eval(), torch.randn(1, 3, 32, 32)
-    other = {f'student.{key}': value + 1 for key, value in saved.state_dict().items()}
-    torch.save({f'teacher.{key}': value for key, value in saved.state_dict().items()} | other, tmp_path / 'model.pth')
-    options = dict(features_only=True, arch=ARCH, out_indices=(3, ), prefix='teacher.')
-    loaded = timm.create_model('mm_reswin_tiny', checkpoint=str(tmp_path / 'model.pth'), **options)
-    assert torch.equal(loaded.eval()(x)[0], saved.forward_stages(x)[3])
-    with raises(ValueError, 'prefix', 'teacher.'):
-        timm.create_model('mm_reswin_tiny', **options)
 
 
 @pytest.mark.parametrize('network', ['ReSwin', 'RefinerViT', 'RegionViT', 'ViTAE-plain'])  # each kind of head

@@ -1,4 +1,5 @@
 """Draws the attention maps of all blocks of a network in one figure."""
+import itertools
 from collections.abc import Sequence
 from inspect import signature
 from typing import Any
@@ -108,8 +109,8 @@ def record(backbone: Backbone, images: Tensor, queries: Tensor) -> dict[str, Map
     backbone.requires_grad_(False)
     with torch.enable_grad():
         backbone(images)
-    for watcher in watchers:
-        watcher.remove()
+    for hook in itertools.chain.from_iterable(watcher.hooks for watcher in watchers):
+        hook.remove()
     return blocks
 
 
@@ -143,20 +144,10 @@ class Watcher:
             self.hooks.append(attn.get_submodule('up').register_forward_pre_hook(
                 lambda module, inputs: inputs[0].detach()))
 
-    def remove(self) -> None:
-        for hook in self.hooks:
-            hook.remove()
-
     def start(self, attn: nn.Module, inputs: tuple, options: dict[str, Any]) -> None:
         self.arguments = signature(attn.forward).bind(*inputs, **options).arguments
         x = self.arguments['x']
         self.grid = size_of(x) if x.ndim == 4 else self.patches
-
-    @property
-    def shift(self) -> int:
-        """Returns the shift of ReSwin's windows in tokens, or 0 for other networks."""
-        windows = self.arguments.get('windows')
-        return windows.shift if isinstance(windows, Windows) else 0
 
     def take_values(self, module: nn.Module, inputs: tuple, out: Tensor) -> Tensor:
         self.values = out.detach().requires_grad_()
@@ -190,7 +181,8 @@ class Watcher:
         """Rearranges the weights of the values from the order in the attention module to a map ``(heads, h, w)``."""
         x = to_map(x, size_of(x) if x.ndim == 4 else self.grid)
         if hasattr(self.attn, 'window_size'):  # values are padded to whole windows, and shifted in ReSwin
-            x = x.roll((self.shift, ) * 2, (0, 1))
+            windows = self.arguments.get('windows')
+            x = x.roll((windows.shift, ) * 2 if isinstance(windows, Windows) else (0, 0), (0, 1))
             is_centered = isinstance(self.attn, WindowAttention)
             top, left = [(given - kept) // 2 * is_centered for given, kept in zip(x.shape, self.grid)]
             x = x[top:top + self.grid[0], left:left + self.grid[1]]

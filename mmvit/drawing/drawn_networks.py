@@ -1,6 +1,7 @@
 """Builds the networks of drawings, and normalizes images as their data preprocessors do."""
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -10,7 +11,7 @@ from torch import Tensor
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.openmmlab_models import log_from
-from mmvit_backbones.zoo.building import get_backbone
+from mmvit_backbones.zoo.building import get_model
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.loading import load_checkpoint
 from mmvit_backbones.zoo.settings import setting
@@ -37,7 +38,8 @@ def drawn_network(network: str, checkpoint: str | None, pretrained: bool | str
         if run := run_of(checkpoint):
             backbone, images = run_backbone(run, variant, str(checkpoint))
         else:
-            backbone, images = get_backbone(network, checkpoint), setting(variant, weights=checkpoint).images
+            backbone: Any = get_model(network, 'backbone', checkpoint)
+            images = setting(variant, weights=checkpoint).images
     if not checkpoint:
         warn(f'{network} has random weights; set pretrained or checkpoint')
     return backbone.eval(), as_statistics(images), checkpoint

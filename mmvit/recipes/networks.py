@@ -104,7 +104,8 @@ class Network:
         if stages == 'all':
             number = self.call_built(lambda network: getattr(network, 'num_stages', None))
         network = replace(self, backbone={**self.backbone, 'frozen_stages': number})
-        if stages == 'all' and (number is None or network.call_built(has_trained_parameters)):
+        if stages == 'all' and (number is None or network.call_built(
+                lambda built: any(parameter.requires_grad for parameter in built.parameters()))):
             raise UsageError(f'freeze (--freeze) must be the number of frozen stages for {self.name}, which does not '
                              'tell with how many all is frozen, got all')
         return network
@@ -128,10 +129,6 @@ class Network:
             raise
         except Exception as error:  # the arguments of a backbone can be wrong in any way
             raise UsageError(f'{self.name}: the backbone cannot be built: {first_line(error)}') from error
-
-
-def has_trained_parameters(network: nn.Module) -> bool:
-    return any(parameter.requires_grad for parameter in network.parameters())
 
 
 def call_unweighted(config: Mapping[str, Any], function: Callable[[Any], Any]) -> Any:
@@ -256,7 +253,7 @@ def find_in_timm(backbone: dict, pretrained: bool | str, images: Normalization |
     elif not pretrained:
         backbone['pretrained'] = False
         backbone.pop('init_cfg', None)
-    elif backbone.get('pretrained') and not backbone.get('pretrained_cfg_overlay'):
+    elif backbone.get('pretrained') and not backbone.get('pretrained_cfg_overlay') and ':' not in name:
         images_of(f'timm://{name}')  # refuses a name without weights
     is_pretrained = bool(backbone.get('pretrained')) or loads_weights(backbone.get('init_cfg'))
     found = Network(name, backbone, is_pretrained, *astuple(IMAGENET), imports=(timm_backbone.__name__, ))

@@ -7,7 +7,6 @@ from typing import Literal
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 
-from ..backbones import Backbone
 from ..utils.installation import install_command
 from ..utils.openmmlab_models import init_weights
 from .loading import check_task, load_variant
@@ -79,15 +78,6 @@ def get_model(name: str, task: Literal['classification', 'backbone'] = 'classifi
     init_weights(model)
     load_variant(model, variant, task, checkpoint, pretrained, num_classes is not None, prefix)
     return model
-
-
-def get_backbone(name: str, checkpoint: str | os.PathLike | None = None, pretrained: bool | str = False,
-                 **arguments) -> Backbone:
-    """Builds a bare backbone; see :func:`get_model`."""
-    backbone = get_model(name, 'backbone', checkpoint, pretrained, **arguments)
-    if not isinstance(backbone, Backbone):
-        raise TypeError(f'{name} must be a Backbone, got a {type(backbone).__name__}')
-    return backbone
 
 
 def model_config(variant: Variant, task: str, num_classes: int = 1000, weights: str | bool | None = None,

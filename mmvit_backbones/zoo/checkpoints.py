@@ -1,20 +1,17 @@
 """Reads checkpoints by what names them: a file, a work dir, a URL, published weights, or those of a library."""
 import os.path as osp
 import re
-from collections.abc import Mapping
 from typing import Literal
 
-import torch
-from mmengine.registry import MODELS
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
 from ..errors import CheckpointError, CheckpointNotFoundError
 from ..utils.messages import near_names
-from .download import damaged_set_aside, fetch, fetch_url
+from .download import fetch, fetch_url
 from .hubs import OPENMMLAB, TIMM, fetch_openmmlab, read_timm
 from .reading import find_checkpoint, read_file
-from .settings import WEB, setting
+from .settings import WEB
 from .state_dicts import find_state_dict, strip_prefix
 from .variants import OFFICIAL, VARIANTS, Variant, published_by
 
@@ -42,9 +39,7 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
     if filename.startswith(TIMM):
         return dict(state_dict=read_timm(filename))
     if filename.startswith(WEB):
-        path = fetch_url(filename)
-        with damaged_set_aside(path):
-            return read_file(path, map_location, mmap)
+        return read_file(fetch_url(filename), map_location, mmap)
     if filename.startswith(OPENMMLAB):
         checkpoint = read_file(fetch_openmmlab(filename), map_location, mmap)
         if filename.startswith('mmcls://'):  # as MMEngine, the backbone of a classifier
@@ -75,8 +70,7 @@ def read_published(variant: Variant, tag: str | Literal[True]) -> dict[str, Tens
     """Returns the converted published weights of a variant, and downloads them if they are not cached.
 
     Raises:
-        CheckpointError: If the weights are unavailable, corrupt or belong to another network; an invalid file is set
-            aside.
+        CheckpointError: If the weights are unavailable, corrupt or belong to another network.
     """
     try:
         path = fetch(variant.published_weights(tag))
@@ -84,33 +78,12 @@ def read_published(variant: Variant, tag: str | Literal[True]) -> dict[str, Tens
         if not variant.related_weights or variant.related_weights in str(error):
             raise
         raise CheckpointError(f'{error}{variant.related_hint}') from error
-    with damaged_set_aside(path, f'checkpoint {path} cannot be used for {variant.name}: '):
-        checkpoint = read_file(path)
-        averaged = next((key for key in AVERAGED if key in checkpoint), None)
-        weights, layout = find_state_dict(checkpoint, [variant.family.layout], (), variant.name, averaged)
-        if layout is not None:  # otherwise, someone has saved a converted file
-            weights = layout.convert(weights, variant.name)
-        if not any(key.startswith('backbone.') for key in weights):
-            expected = variant.family.layout.keys[0]
-            raise CheckpointError(f'no key matches; expected {expected!r}, got {next(iter(weights), None)!r}')
-        if difference := different_shape(setting(variant, weights=tag).backbone, weights):
-            raise CheckpointError(difference)
+    checkpoint, source = read_file(path), str(path)
+    averaged = next((key for key in AVERAGED if key in checkpoint), None)
+    weights, layout = find_state_dict(checkpoint, [variant.family.layout], (), source, averaged)
+    if layout is not None:  # otherwise, someone has saved a converted file
+        weights = layout.convert(weights, source)
+    if not any(key.startswith('backbone.') for key in weights):
+        raise CheckpointError(f'checkpoint {path} is not of {variant.name}: no key matches; expected '
+                              f'{variant.family.layout.keys[0]!r}, got {next(iter(weights), None)!r}')
     return weights
-
-
-def different_shape(backbone: dict, weights: Mapping[str, Tensor]) -> str | None:
-    """Returns a linear layer whose shape shows that converted weights belong to another backbone, or None."""
-    with torch.device('meta'):
-        own = _linear_shapes(MODELS.build(backbone).state_dict())
-    found = _linear_shapes({key.removeprefix('backbone.'): x for key, x in weights.items()
-                            if key.startswith('backbone.')})
-    for key in (*own, *found):
-        if key not in found:
-            return f'{key} with the shape {own[key]} is missing'
-        if found[key] != own.get(key):
-            return f'{key} has the shape {found[key]} instead of {own.get(key, "none")}'
-    return None
-
-
-def _linear_shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {key: tuple(weight.shape) for key, weight in weights.items() if key.endswith('.weight') and weight.ndim == 2}

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlparse
 import torch
 from mmengine.logging import print_log
 
-from ..errors import CheckpointError, UnreadCheckpointError, UsageError
+from ..errors import CheckpointError, UsageError
 from ..utils import web
 from .reading import problem_of_download
 from .weights import BY_BROWSER, Weights, host_of
@@ -96,7 +96,8 @@ def _download(target: Path, weights: Weights, urls: list[str]) -> None:
         try:
             incoming = _download_from(url, target, weights)
             if problem := problem_of_download(incoming):
-                raise CheckpointError(f'{url}: the file {problem}{set_aside(incoming, target)}')
+                incoming.unlink()
+                raise CheckpointError(f'{url}: the file {problem}')
         except CheckpointError as error:
             problems.append(str(error))
             continue
@@ -118,32 +119,22 @@ def _by_hand(weights: Weights, target: Path) -> str:
 
 
 def _download_from(url: str, target: Path, weights: Weights) -> Path:
-    """Downloads a file to a temporary path, and returns this path."""
+    """Downloads a file to a temporary path, and returns this path; resumes an earlier partial download, if any."""
     if host_of(url) in BY_BROWSER:
         code = f' (access code {weights.access_code})' if weights.access_code else ''
         raise CheckpointError(f'{url}{code} requires a browser')
     incoming, link = target.with_name(f'{target.name}.download'), url
+    before = _received_bytes(incoming)
     try:
         if host_of(url) == 'Google Drive' and '/folders/' in url:
             link = _find_in_folder(url, weights.member)
-        return _get(link, incoming)
+        web.receive(link, str(incoming))
     except UsageError as error:
-        received = _received_bytes(incoming)
-        kept = f'; the next call resumes the download at {received:,} bytes' if received else ''
-        raise CheckpointError(f'{url}: {error}{kept}') from error
-
-
-def _get(link: str, incoming: Path) -> Path:
-    """Downloads a file, and resumes an earlier partial download if there is one."""
-    while True:
-        before = _received_bytes(incoming)
-        try:
-            web.receive(link, str(incoming))
-            return incoming
-        except UsageError as error:
-            if not before or _received_bytes(incoming) != before or web.is_unreachable(error):
-                raise
+        if before and _received_bytes(incoming) == before and not web.is_unreachable(error):
             _partial_files(incoming)[0].unlink()  # no progress: the server may be unable to resume, so start again
+            return _download_from(url, target, weights)
+        raise CheckpointError(f'{url}: {error}') from error
+    return incoming
 
 
 def _partial_files(incoming: Path) -> list[Path]:
@@ -169,30 +160,3 @@ def _find_in_folder(url: str, member: str) -> str:
         wanted = f'exactly one checkpoint with {member!r} in its name' if member else 'exactly one checkpoint'
         raise CheckpointError(f'{url} must contain {wanted}, but contains {[file.path for file in files]}')
     return f'https://drive.google.com/uc?id={named[0].id}'
-
-
-# ---- damaged files
-
-
-def set_aside(path: Path, target: Path) -> str:
-    """Renames an invalid file, so that it can be inspected but is not loaded again; returns the end of the message."""
-    bad = target.with_name(f'{target.name}.bad')
-    try:
-        os.replace(path, bad)
-    except OSError:  # in a cache that cannot be written
-        return ''
-    return f'; the file was renamed to {bad}'
-
-
-@contextmanager
-def damaged_set_aside(path: Path, title: str = '') -> Iterator[None]:
-    """Sets a file of the cache aside if the ``with`` block, which reads it, raises CheckpointError.
-
-    The message then begins with ``title``. A file that could not be read stays.
-    """
-    try:
-        yield
-    except UnreadCheckpointError:
-        raise
-    except CheckpointError as error:
-        raise CheckpointError(f'{title}{error.args[0]}{set_aside(path, path)}') from None

@@ -106,14 +106,8 @@ def timm_config(name: str) -> Mapping:
     except ImportError as error:
         raise UsageError(f'{name} needs timm: {install_command("timm")}') from error
     name = name.removeprefix(TIMM)
-    if ':' not in name:
-        if name not in timm.list_pretrained() and not (timm.is_model(name) and timm.is_model_pretrained(name)):
-            near = timm.list_pretrained(f'{name.partition(".")[0]}*')[:12]
-            hint = f'; did you mean {", ".join(near)}?' if near else '; see timm.list_pretrained()'
-            raise UsageError(f'{TIMM}{name}: timm has no weights with this name{hint}')
-        return vars(timm.get_pretrained_cfg(name, allow_unregistered=False))
-    try:
-        with torch.device('meta'):  # local-dir:FOLDER or hf-hub:NAME
-            return dict(vars(timm.create_model(name, pretrained=False))['pretrained_cfg'])
-    except Exception as error:
-        raise UsageError(f'{TIMM}{name}: {first_line(error)}') from error
+    if name not in timm.list_pretrained() and not (timm.is_model(name) and timm.is_model_pretrained(name)):
+        near = timm.list_pretrained(f'{name.partition(".")[0]}*')[:12]
+        hint = f'; did you mean {", ".join(near)}?' if near else '; see timm.list_pretrained()'
+        raise UsageError(f'{TIMM}{name}: timm has no weights with this name{hint}')
+    return vars(timm.get_pretrained_cfg(name, allow_unregistered=False))

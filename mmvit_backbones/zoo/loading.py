@@ -17,7 +17,6 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS, WEIGHT_INITIALIZERS
 from mmengine.runner import CheckpointLoader
-from mmengine.runner import checkpoint as mmengine_loaders
 from torch import Tensor, nn
 
 from ..backbones import Backbone
@@ -28,6 +27,7 @@ from . import converters
 from .checkpoints import read_checkpoint, read_published
 from .converters.layout import Layout
 from .converters.library_layout import LibraryLayout, shortened
+from .download import cached_file
 from .settings import setting
 from .state_dicts import OUR_PREFIXES, find_prefixes, find_state_dict, strip_prefix
 from .variants import OFFICIAL, VARIANTS, Variant, find_variant
@@ -58,7 +58,7 @@ def load_variant(model: nn.Module, variant: Variant, task: str, checkpoint: str 
         CheckpointError: If the weights are unavailable, or do not match the model.
     """
     if pretrained:
-        source, weights = variant.published_weights(pretrained).name, read_published(variant, pretrained)
+        source, weights = str(cached_file(variant.published_weights(pretrained))), read_published(variant, pretrained)
         if task == 'classification' and not any(key.startswith('head.') for key in weights):
             raise CheckpointError(f"pretrained={pretrained!r} ({source}) has no classifier; use task='backbone'")
     elif checkpoint is not None:
@@ -392,15 +392,9 @@ def _read_file(filename: str, map_location: str | None = None) -> dict:
 
 
 CheckpointLoader.register_scheme(OFFICIAL, read_state, force=True)
-# MMEngine's schemes, how they are read without running code, and MMEngine's own loaders.
-SCHEMES = [
-    (['http://', 'https://'], read_state, mmengine_loaders.load_from_http),
-    ([''], _read_file, mmengine_loaders.load_from_local),
-    (['open-mmlab://', 'openmmlab://'], read_state, mmengine_loaders.load_from_openmmlab),
-    (['mmcls://'], read_state, mmengine_loaders.load_from_mmcls),
-    (['modelzoo://', 'torchvision://'], read_state, mmengine_loaders.load_from_torchvision),
-    ([r'(\S+\:)?s3://', r'(\S+\:)?petrel://'], read_state, mmengine_loaders.load_from_ceph),
-    (['pavi://'], read_state, mmengine_loaders.load_from_pavi)]
+# MMEngine's own, which may execute code in checkpoints, by prefix.
+LOADERS = {prefix: loader for prefix, loader in CheckpointLoader._schemes.items()
+           if loader.__module__ == CheckpointLoader.__module__}
 _depth = 0  # of blocks of safe_loading that are open
 
 
@@ -411,13 +405,13 @@ def safe_loading() -> Iterator[None]:
     After the ``with`` block, or the decorated function, MMEngine's own loaders read them again.
     """
     global _depth
-    for prefixes, safe, _ in SCHEMES:
-        CheckpointLoader.register_scheme(prefixes, safe, force=True)
+    for prefix in LOADERS:
+        CheckpointLoader.register_scheme(prefix, read_state if prefix else _read_file, force=True)
     _depth += 1
     try:
         yield
     finally:
         _depth -= 1
         if not _depth:
-            for prefixes, _, own in SCHEMES:
-                CheckpointLoader.register_scheme(prefixes, own, force=True)
+            for prefix, loader in LOADERS.items():
+                CheckpointLoader.register_scheme(prefix, loader, force=True)

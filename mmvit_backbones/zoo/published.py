@@ -6,17 +6,10 @@ Parameters are in millions, and FLOPs in billions (multiply-adds for classifiers
 import csv
 from pathlib import Path
 
-
-def results_of(lines: list[dict[str, str]]) -> dict[str, dict[str, float]]:
-    """Returns the values by config and key. If several values are published, the first is used."""
-    results = {}
-    for line in lines:
-        if line['config']:
-            results.setdefault(line['config'], {}).setdefault(line['key'], float(line['value']))
-    return results
-
-
 with Path(__file__).with_suffix('.csv').open(newline='', encoding='utf-8') as file:
     # All values are strings. The columns are variant, config (may be empty), key, value, setting, source and note.
     PUBLISHED = list(csv.DictReader(file))
-RESULTS = results_of(PUBLISHED)
+RESULTS: dict[str, dict[str, float]] = {}  # by config and key; of several values, the first
+for line in PUBLISHED:
+    if line['config']:
+        RESULTS.setdefault(line['config'], {}).setdefault(line['key'], float(line['value']))

@@ -8,7 +8,6 @@ from mmengine.logging import MMLogger
 
 from mmvit_backbones import get_model, list_models
 from mmvit_backbones.backbones import Backbone
-from mmvit_backbones.zoo.building import get_backbone
 from mmvit_backbones.zoo.variants import find_names
 
 
@@ -39,19 +38,19 @@ def test_names_are_found_by_patterns():
 def test_building_is_silent(capfd):
     logger = MMLogger.get_current_instance()
     level = logger.level
-    assert isinstance(get_backbone('reswin_tiny'), Backbone)
+    assert isinstance(get_model('reswin_tiny', 'backbone'), Backbone)
     assert capfd.readouterr() == ('', '') and logger.level == level
 
 
 def test_a_model_on_the_meta_device_is_not_initialized():
     with torch.device('meta'):
-        assert next(get_backbone('reswin_tiny').parameters()).is_meta
+        assert next(get_model('reswin_tiny', 'backbone').parameters()).is_meta
 
 
 def test_img_size_is_ignored_without_a_position_embedding():
     for name, has_positions in (('reswin_tiny', False), ('revit_base', True)):
         with torch.device('meta'):
-            shapes = [{key: x.shape for key, x in get_backbone(name, img_size=size).state_dict().items()}
+            shapes = [{key: x.shape for key, x in get_model(name, 'backbone', img_size=size).state_dict().items()}
                       for size in (64, None)]
         assert (shapes[0] != shapes[1]) == has_positions
 
@@ -76,9 +75,9 @@ def test_weights_of_a_detector_bring_its_arguments(monkeypatch):
     monkeypatch.setattr('mmvit_backbones.zoo.building.load_variant', lambda *args, **options: None)  # no download
     with torch.device('meta'):
         of_detector, without_norms, of_classifier = (
-            get_backbone('regionvit_small_plus', pretrained=tag, **options)
+            get_model('regionvit_small_plus', 'backbone', pretrained=tag, **options)
             for tag, options in (('mask_rcnn_peg', {}), ('retinanet_3x', dict(stage_norm=False)), (False, {})))
-        by_name = get_backbone('regionvit_small_plus', 'official://regionvit_small_plus/mask_rcnn_peg')
+        by_name = get_model('regionvit_small_plus', 'backbone', 'official://regionvit_small_plus/mask_rcnn_peg')
     assert of_detector.window_sizes == without_norms.window_sizes == (14, ) * 4 != of_classifier.window_sizes
     modules = [{key.split('.')[-2] for key in model.state_dict()}
                for model in (of_detector, without_norms, of_classifier)]

@@ -3,7 +3,6 @@ import gc
 import io
 import logging
 import os
-import re
 import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -209,12 +208,13 @@ def test_a_broken_connection_is_resumed(servers):
 def test_the_next_call_resumes_the_download(servers, monkeypatch):
     monkeypatch.setattr(web, 'RETRIES', 0)
     servers.answers[RELEASE_URL] = drives.serve(CONTENT, breaks=1)
-    with raises(CheckpointError, 'resumes') as error:
+    with pytest.raises(CheckpointError):
         fetch(RELEASE)
-    arrived = re.search(r'([\d,]+) bytes', str(error.value))[1].replace(',', '')
+    part, = cached_file(RELEASE).parent.glob('*.part')
+    arrived = part.stat().st_size
     assert not cached_file(RELEASE).exists()
     assert fetch(RELEASE).read_bytes() == CONTENT
-    assert servers.asked[-1][1] == f'bytes={arrived}-' and int(arrived) > 0
+    assert servers.asked[-1][1] == f'bytes={arrived}-' and arrived > 0
     names = {path.name for path in cached_file(RELEASE).parent.iterdir()}
     assert names == {RELEASE.file_name, f'{RELEASE.file_name}.lock'}
 
@@ -228,9 +228,8 @@ def test_a_server_without_ranges_starts_again(servers, monkeypatch):
 
 
 def test_missing_weights_are_errors(servers):
-    with raises(CheckpointError, '404', cached_file(RELEASE)) as error:
+    with raises(CheckpointError, '404', cached_file(RELEASE)):
         fetch(RELEASE)
-    assert 'resumes' not in str(error.value)
     with raises(CheckpointError, 'swin_vsa_tiny', 'github.com/ViTAE-Transformer/QFormer'):
         get_model('swin_vsa_tiny', 'backbone', pretrained=True)
     with raises(CheckpointError, '512', '224', '384', 'mask_rcnn', 'upernet'):
@@ -287,12 +286,11 @@ def test_invalid_urls_are_errors(servers, url):
     (drives.page('\n<html>'), 'web page'),
     (drives.serve(CONTENT[:len(CONTENT) // 2], length=False), 'truncated'),
     (drives.serve(b''), 'empty')])
-def test_invalid_downloads_are_set_aside(servers, answer, message):
+def test_invalid_downloads_are_removed(servers, answer, message):
     servers.answers[RELEASE_URL] = answer
     with raises(CheckpointError, message):
         fetch(RELEASE)
-    assert not cached_file(RELEASE).exists()
-    assert cached_file(RELEASE).with_name(f'{RELEASE.file_name}.bad').exists()
+    assert {path.name for path in cached_file(RELEASE).parent.iterdir()} == {f'{RELEASE.file_name}.lock'}
 
 
 def test_a_cache_that_cannot_be_written_serves_what_it_has(servers, vitae, published):
@@ -357,15 +355,14 @@ class Evil:
 @pytest.mark.parametrize('change, words', [
     (lambda weights: {'layer1.0.conv1.weight': torch.zeros(3)}, ['layer1.0.conv1.weight']),
     (lambda weights: {key: x[:8] if key.endswith('mlp.fc1.weight') else x for key, x in weights.items()},
-     ['fc1.weight', '(8, 256)']),
+     ['fc1.weight', '[8, 256]']),
     (lambda weights: {key: x for key, x in weights.items() if not key.endswith('mlp.fc1.weight')},
-     ['vitae_tiny', 'fc1.weight', 'is missing']),
+     ['fc1.weight', 'missing']),
     (lambda weights: dict(weights, more=Evil()), ['mkdir'])])
-def test_files_of_other_networks_are_set_aside(vitae, servers, published, change, words):
+def test_files_of_other_networks_are_named(vitae, servers, published, change, words):
     servers.answers['https://drive.usercontent.google.com/download'] = drives.serve(file_of(change(published)))
-    with raises(CheckpointError, *words):
+    with raises(CheckpointError, vitae, *words):
         get_model('vitae_tiny', 'backbone', pretrained=True)
-    assert not vitae.exists() and vitae.with_name(f'{vitae.name}.bad').exists()
     assert not (vitae.parent / 'ran').exists()
 
 

@@ -84,13 +84,10 @@ def test_traffic_is_about_that_of_the_authors_code_or_less(name):
 
 @pytest.mark.large
 def test_mean_traffic_is_less_than_that_of_the_authors_code():
-    """ResT moves more bytes for its accuracy in half precision: softmax maps in float32.
-
-    Without stochastic depth, as the authors' figures are, these are 1.024 times as many.
-    """
+    """ResT moves more bytes for its accuracy in half precision: softmax maps in float32."""
     kernels, moved, step_kernels, step_moved = map(geometric_mean, zip(*map(ratios, AUTHORS)))
     assert max(kernels, step_kernels) <= 0.85 and max(moved, step_moved) <= 0.83
-    assert geometric_mean(ratios(name)[i] for name in AUTHORS if name.startswith('rest_') for i in (1, 3)) <= 1.04
+    assert geometric_mean(ratios(name)[i] for name in AUTHORS if name.startswith('rest_') for i in (1, 3)) <= 1.03
 
 
 def test_products_in_place_are_counted():

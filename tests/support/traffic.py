@@ -119,9 +119,7 @@ def tensors_in(x: object) -> list[Tensor]:
 
 
 def count_classifier(name: str) -> dict[str, dict[str, int]]:
-    """Counts a batch of 64 images of 224 x 224 in bfloat16, with the stochastic depth that is the network's default."""
-    config = model_config(VARIANTS[name], 'classification')
-    del config['backbone']['drop_path_rate']
+    """Counts a batch of 64 images of 224 x 224 in bfloat16, without stochastic depth, as the authors' figures are."""
     with torch.device('meta'):
         images = torch.empty(64, 3, 224, 224, dtype=torch.bfloat16)
-        return count(MODELS.build(config).to(images.dtype), images)
+        return count(MODELS.build(model_config(VARIANTS[name], 'classification')).to(images.dtype), images)

@@ -51,28 +51,28 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
         if size:
             cfg['input_size'] = (3, *size)
         side = max(size) if size else None  # positions are stored for squares, and interpolated for other images
-        file, tag = (file_of(cfg), cfg['tag'] or True) if pretrained else (None, False)
-        if tag and file is None:
+        file = file_of(cfg) if pretrained else None
+        tag = (cfg['tag'] or True) if pretrained and file is None else False
+        if tag:
             variant.published_weights(tag)  # other strings are no files
-        weights = tag if file is None else file
+        weights = file or tag
         if origin_of(variant, weights).is_dense:
             raise UsageError(f"{weights} has the arguments of a detector or segmenter; use mmvit_backbones.get_model("
-                             f"'{name}', 'backbone', {'pretrained' if file is None else 'checkpoint'}={weights!r})")
+                             f"'{name}', 'backbone', {'pretrained' if tag else 'checkpoint'}={weights!r})")
         has_head = cfg['num_classes'] > 0 and not features_only  # a saved network may have no classifier
         known = cfg['tag'] if cfg['tag'] in variant.weights else None  # of a saved network, whose weights follow
         model = TimmClassifier(variant, cfg, (num_classes or 1000) if has_head else 0, in_chans, img_size=side,
                                weights=weights or known, **arguments)
-        pretrained = tag if file is None else False
         if features_only:
             indices = feature_indices(model, out_indices)
-            load_variant(model.backbone, variant, 'backbone', file, pretrained, False)
+            load_variant(model.backbone, variant, 'backbone', file, tag, False)
             features: Any = FeatureGetterNet(model, tuple(indices))
             features.pretrained_cfg = features.default_cfg = cfg
             return features.to(device, dtype)
         if global_pool:
             model.reset_classifier(model.num_classes, global_pool)
         # If the file has another number of classes, it is loaded without its head.
-        load_variant(model, variant, 'classification', file, pretrained, num_classes != cfg['num_classes'])
+        load_variant(model, variant, 'classification', file, tag, num_classes != cfg['num_classes'])
         if num_classes != model.num_classes or global_pool == '':
             model.reset_classifier(num_classes, global_pool)
         return model.to(device, dtype)

@@ -65,7 +65,7 @@ print(f"### {name}, {datetime.date.today()}")' "$device" > "$report"
 printf '\nCommit %s\n' "$commit" >> "$report"
 if has operators pytest 'import pytest'; then
     run 'Build' 150 "$python" -m mmvit_backbones.ops.build "$language"
-    run 'Kernels compared with plain PyTorch: deviation and time' 120 "$python" -m mmvit doctor
+    run 'Networks with kernels compared with plain PyTorch' 120 "$python" -m mmvit doctor
     run 'Tests' 150 "$python" -m pytest -q -p no:cacheprovider -m 'not compiler' ${PYTEST_OPTIONS:-} tests/test_gpu.py \
         tests/ops tests/layers/test_varied_size_attention.py
 fi

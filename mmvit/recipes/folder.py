@@ -20,6 +20,7 @@ from ..folders.folders import write_file
 from ..folders.record import find_changes_since, find_data_folder, write_record
 from ..folders.rules import raise_or_warn
 from ..running.work_dir import HoldsTrainingError, holds_training
+from ..utils.frameworks import import_quietly
 from .arguments import FineTuning
 from .config_files import write_sections
 from .networks import Network, find_network
@@ -91,6 +92,7 @@ def choose_network(given: FineTuning) -> Network:
     """
     task, _ = given.data
     is_classifier = task.name == 'classifier'
+    import_quietly(task.framework)  # in which names of networks may mean other classes
     network = find_network(given.network, given.pretrained, is_dense=not is_classifier)
     if given.freeze is not None:
         network = network.freeze(given.freeze)

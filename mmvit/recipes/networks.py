@@ -194,6 +194,9 @@ def find_own(variant: Variant, pretrained: bool | str, is_dense: bool) -> Networ
     found = setting(variant, 'dense' if is_dense else 'classification', weights)
     init = dict(init_cfg=dict(type='Pretrained', checkpoint=weights)) if weights else {}
     backbone = {**found.backbone, 'drop_path_rate': 0.1 if weights else 0., **init}
+    name = variant.family.backbone
+    if not any(name in registry.module_dict for registry in MODELS.children.values()):  # those of the frameworks
+        backbone['type'] = name  # as in the published configs
     images = find_images_of_run(weights) or found.images
     return Network(variant.name, backbone, weights is not None, *astuple(images), variant=variant)
 

@@ -72,12 +72,7 @@ def read_published(variant: Variant, tag: str | Literal[True]) -> dict[str, Tens
     Raises:
         CheckpointError: If the weights are unavailable, corrupt or belong to another network.
     """
-    try:
-        path = fetch(variant.published_weights(tag))
-    except CheckpointError as error:
-        if not variant.related_weights or variant.related_weights in str(error):
-            raise
-        raise CheckpointError(f'{error}{variant.related_hint}') from error
+    path = fetch(variant.published_weights(tag))
     checkpoint, source = read_file(path), str(path)
     averaged = next((key for key in AVERAGED if key in checkpoint), None)
     weights, layout = find_state_dict(checkpoint, [variant.family.layout], (), source, averaged)

@@ -140,10 +140,10 @@ def model_of(config: str) -> tuple[dict, list]:
 
 
 def differences(backbone: Mapping, other: Mapping) -> set[str]:
-    """Returns the arguments of a backbone whose values another one does not have, given or by default."""
-    defaults = signature(MODELS.get(backbone['type'])).parameters
+    """Returns the keys of a backbone whose values another one does not have, given or by default."""
+    defaults = {key: value.default for key, value in signature(MODELS.get(backbone['type'])).parameters.items()}
     return {key for key, value in backbone.items()
-            if key not in {'type', *SET_BY_CONFIGS} and other.get(key, defaults[key].default) != value}
+            if key not in SET_BY_CONFIGS and other.get(key, defaults.get(key)) != value}
 
 
 @pytest.mark.parametrize('name', DENSE)

@@ -1,7 +1,7 @@
 """What is measured of a network or a whole model, and the table of its figures."""
 import statistics
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -70,7 +70,8 @@ class Contender:
         self.row: dict[str, Any] = dict(model=name, runtime='eager')
         self.allocated = torch.cuda.memory_allocated() if images.is_cuda else 0  # by others
         self.model, self.images = model.to(images.device).train(), images
-        self.autocast = torch.autocast(images.device.type, getattr(torch, precision), precision != 'float32')
+        self.autocast = nullcontext() if precision == 'float32' else torch.autocast(  # not of float32 in PyTorch 2.1
+            images.device.type, getattr(torch, precision))
 
     def compile(self, dynamic: bool) -> None:
         """Compiles the backbone as ``CompileHook`` does; raises UsageError if nothing can be compiled."""

@@ -1,6 +1,7 @@
 """Finds out which frameworks and kernels of operators work on this machine."""
 import platform
 import statistics
+from contextlib import nullcontext
 from importlib import import_module
 from importlib.metadata import distributions
 from itertools import product
@@ -105,7 +106,7 @@ def compute(network: nn.Module, dtype: torch.dtype, device: torch.device) -> lis
     """Returns the maps of a network with autocast, and the gradients of all parameters for random ones of the maps."""
     random = torch.Generator().manual_seed(0)
     images = torch.randn(1, 3, 104, 120, generator=random).to(device)  # not of whole windows
-    with torch.autocast(device.type, dtype, dtype != torch.float32):
+    with nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype):
         maps = network(images)
     gradients = [torch.randn(x.shape, generator=random).to(x) for x in maps]
     return [*maps, *torch.autograd.grad(maps, list(network.parameters()), gradients)]

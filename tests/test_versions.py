@@ -4,6 +4,8 @@ import torch
 from helpers import fresh_model, images, raises, relative_error
 
 import mmvit
+from mmvit.measuring import benchmark
+from mmvit.measuring.doctor import check_kernels
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils import versions
 
@@ -44,3 +46,11 @@ def test_functions_exist_or_name_the_version(name):
 def test_an_old_compiler_is_refused():
     with raises(UsageError, 'torch.compile', '2.4'):
         torch.compile(fresh_model('ResT'))(images(60, 90))
+
+
+def test_networks_are_measured():
+    """Also where autocast to float32 is refused, even if it is not enabled, as in PyTorch 2.1 on CPUs."""
+    rows = benchmark(['rest_lite'], 'rest_lite', dense=True, size=64, repeats=1).rows
+    assert all(row['step_ms'] > 0 for row in rows)
+    _, wrong = check_kernels(torch.device('cpu'))
+    assert not wrong

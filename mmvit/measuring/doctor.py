@@ -74,10 +74,10 @@ def describe_kernels() -> list[str]:
 def check_kernels(device: torch.device) -> tuple[list[str], list[str]]:
     """Returns lines about networks that are as in plain PyTorch with their kernels on a device, and about others.
 
-    The kernels are those that run by default, and Triton's, where they can run.
+    The kernels are those that run by default, and Triton's on a GPU.
     """
-    right, wrong = [], []
-    requests = (None, 'triton') if BACKENDS['triton'].why_not(torch.empty(0, device=device)) is None else (None, )
+    right, wrong, x = [], [], torch.empty(0, device=device)
+    requests = (None, 'triton') if x.is_cuda and BACKENDS['triton'].why_not(x) is None else (None, )
     for name, dtype, kernels in product(NETWORKS, LIMITS, requests):
         if device.type == 'cpu' and dtype == torch.float16:  # which older processors do not have
             continue

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from mmvit.measuring import doctor
-from mmvit_backbones.ops import triton
 from mmvit_backbones.ops.dispatch import OPERATORS
 
 
@@ -26,7 +25,6 @@ def test_broken_packages_are_problems(run, frameworks, tmp_path, monkeypatch, ca
     for name in 'onedl-mmcv', 'mmcv':
         add_distribution(tmp_path, name)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(triton.backend, 'INTERPRETED', False)  # as for users; the interpreter takes minutes
     with pytest.raises(SystemExit) as ended:
         run('doctor')
     assert ended.value.code == 1
@@ -63,7 +61,6 @@ def test_wrong_kernels_are_problems(change, monkeypatch):
     """Wrong results, NaN, an error, and the wrong gradient of one argument."""
     kernels = OPERATORS['varied-size window attention'].kernels
     run = kernels['cpp'].run
-    monkeypatch.setattr(triton.backend, 'INTERPRETED', False)
     monkeypatch.setattr(doctor, 'NETWORKS', ('vitaev2_vsa_small', ))
     monkeypatch.setitem(kernels, 'cpp', kernels['cpp']._replace(run=lambda **arguments: change(run, **arguments)))
     _, wrong = doctor.check_kernels(torch.device('cpu'))

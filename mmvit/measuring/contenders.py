@@ -1,7 +1,7 @@
 """What is measured of a network or a whole model, and the table of its figures."""
 import statistics
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -9,6 +9,7 @@ import torch
 from mmvit_backbones.engine.hooks.compile import compile_backbone, why_not_compiled
 from mmvit_backbones.errors import MMViTError, UsageError, first_line
 from mmvit_backbones.ops.graphs import limits_kept
+from mmvit_backbones.utils import versions
 
 from ..utils.counters import bytes_of, saved_storages
 from ..utils.tables import as_markdown
@@ -70,8 +71,7 @@ class Contender:
         self.row: dict[str, Any] = dict(model=name, runtime='eager')
         self.allocated = torch.cuda.memory_allocated() if images.is_cuda else 0  # by others
         self.model, self.images = model.to(images.device).train(), images
-        self.autocast = nullcontext() if precision == 'float32' else torch.autocast(  # not of float32 in PyTorch 2.1
-            images.device.type, getattr(torch, precision))
+        self.autocast = versions.autocast(images.device.type, getattr(torch, precision))
 
     def compile(self, dynamic: bool) -> None:
         """Compiles the backbone as ``CompileHook`` does; raises UsageError if nothing can be compiled."""

@@ -1,7 +1,6 @@
 """Finds out which frameworks and kernels of operators work on this machine."""
 import platform
 import statistics
-from contextlib import nullcontext
 from importlib import import_module
 from importlib.metadata import distributions
 from itertools import product
@@ -14,6 +13,7 @@ from mmvit_backbones.errors import first_line
 from mmvit_backbones.ops import library, plain_pytorch, use_kernels
 from mmvit_backbones.ops.dispatch import BACKENDS, backends_in_use, forget_backends
 from mmvit_backbones.ops.triton import MEASURED_CAPABILITY
+from mmvit_backbones.utils import versions
 from mmvit_backbones.utils.installation import PROVIDERS, find_conflicts, install_command
 from mmvit_backbones.version import __version__
 
@@ -78,27 +78,27 @@ def check_kernels(device: torch.device) -> tuple[list[str], list[str]]:
     """
     right, wrong, x = [], [], torch.empty(0, device=device)
     requests = (None, 'triton') if x.is_cuda and BACKENDS['triton'].why_not(x) is None else (None, )
-    for name, dtype, kernels in product(NETWORKS, LIMITS, requests):
+    for name, dtype in product(NETWORKS, LIMITS):
         if device.type == 'cpu' and dtype == torch.float16:  # which older processors do not have
             continue
         torch.manual_seed(0)
-        network = get_model(name, 'backbone').eval().to(device)
-        forget_backends()
+        network, title = get_model(name, 'backbone').eval().to(device), f'{name} in {str(dtype)[6:]}'
         try:
-            with use_kernels(kernels):
-                found = compute(network, dtype, device)
-            in_use = backends_in_use(device)
             with plain_pytorch():
                 expected = compute(network, dtype, device)
+            for kernels in requests:
+                forget_backends()
+                with use_kernels(kernels):
+                    found = compute(network, dtype, device)
+                in_use = backends_in_use(device)
+                used = ', '.join(f'{operator} by {backend}' for operator, backend in in_use.items())
+                if {*in_use.values()} != {'reference'} and (kernels or '') in used:  # the request may not be possible
+                    deviation = statistics.fmean(
+                        ((x - exact).norm() / exact.norm()).item() for x, exact in zip(found, expected))
+                    (right if deviation <= LIMITS[dtype] else wrong).append(
+                        f'{title} deviates by {deviation:.0e} from plain PyTorch: {used}')
         except Exception as error:  # compilers and drivers raise many types of errors
-            wrong.append(f'{name} in {str(dtype)[6:]} fails: {first_line(error)}')
-            continue
-        kernels_in_use = ', '.join(f'{operator} by {backend}' for operator, backend in in_use.items())
-        if {*in_use.values()} != {'reference'} and (kernels or '') in kernels_in_use:  # the request may not be possible
-            pairs = zip(found, expected)
-            deviation = statistics.fmean(((x - exact).norm() / exact.norm()).item() for x, exact in pairs)
-            line = f'{name} in {str(dtype)[6:]} deviates by {deviation:.0e} from plain PyTorch: {kernels_in_use}'
-            (right if deviation <= LIMITS[dtype] else wrong).append(line)
+            wrong.append(f'{title} fails: {first_line(error)}')
     return right, wrong
 
 
@@ -106,7 +106,7 @@ def compute(network: nn.Module, dtype: torch.dtype, device: torch.device) -> lis
     """Returns the maps of a network with autocast, and the gradients of all parameters for random ones of the maps."""
     random = torch.Generator().manual_seed(0)
     images = torch.randn(1, 3, 104, 120, generator=random).to(device)  # not of whole windows
-    with nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype):
+    with versions.autocast(device.type, dtype):
         maps = network(images)
     gradients = [torch.randn(x.shape, generator=random).to(x) for x in maps]
     return [*maps, *torch.autograd.grad(maps, list(network.parameters()), gradients)]

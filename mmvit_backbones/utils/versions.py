@@ -1,6 +1,6 @@
 """Handles the differences between PyTorch versions from 2.1 on."""
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 import torch
@@ -78,6 +78,11 @@ else:  # before 2.4, CPUs have separate functions, and other devices use the one
 
     def get_autocast_dtype(device_type: str) -> torch.dtype:
         return torch.get_autocast_cpu_dtype() if device_type == 'cpu' else torch.get_autocast_gpu_dtype()
+
+
+def autocast(device_type: str, dtype: torch.dtype) -> AbstractContextManager:
+    """Returns the context of autocast to a dtype, or none for float32, which PyTorch 2.1 refuses on CPUs."""
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device_type, dtype)
 
 
 if is_older('2.4'):

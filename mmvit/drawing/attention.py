@@ -1,5 +1,4 @@
 """Draws the attention maps of all blocks of a network in one figure."""
-import itertools
 from collections.abc import Sequence
 from inspect import signature
 from typing import Any
@@ -109,8 +108,9 @@ def record(backbone: Backbone, images: Tensor, queries: Tensor) -> dict[str, Map
     backbone.requires_grad_(False)
     with torch.enable_grad():
         backbone(images)
-    for hook in itertools.chain.from_iterable(watcher.hooks for watcher in watchers):
-        hook.remove()
+    for watcher in watchers:
+        for hook in watcher.hooks:
+            hook.remove()
     return blocks
 
 
@@ -182,7 +182,8 @@ class Watcher:
         x = to_map(x, size_of(x) if x.ndim == 4 else self.grid)
         if hasattr(self.attn, 'window_size'):  # values are padded to whole windows, and shifted in ReSwin
             windows = self.arguments.get('windows')
-            x = x.roll((windows.shift, ) * 2 if isinstance(windows, Windows) else (0, 0), (0, 1))
+            shift = windows.shift if isinstance(windows, Windows) else 0
+            x = x.roll((shift, shift), (0, 1))
             is_centered = isinstance(self.attn, WindowAttention)
             top, left = [(given - kept) // 2 * is_centered for given, kept in zip(x.shape, self.grid)]
             x = x[top:top + self.grid[0], left:left + self.grid[1]]

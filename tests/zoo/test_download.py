@@ -357,7 +357,7 @@ class Evil:
     (lambda weights: {key: x[:8] if key.endswith('mlp.fc1.weight') else x for key, x in weights.items()},
      ['fc1.weight', '[8, 256]']),
     (lambda weights: {key: x for key, x in weights.items() if not key.endswith('mlp.fc1.weight')},
-     ['fc1.weight', 'missing']),
+     ['vitae_tiny', 'fc1.weight', 'are missing']),
     (lambda weights: dict(weights, more=Evil()), ['mkdir'])])
 def test_files_of_other_networks_are_named(vitae, servers, published, change, words):
     servers.answers['https://drive.usercontent.google.com/download'] = drives.serve(file_of(change(published)))

@@ -31,7 +31,10 @@ def check_arguments(arguments: dict) -> None:
 
 
 def entry_point(name: str) -> Callable[..., nn.Module]:
-    """Returns timm's entry point for ``mm_{name}``, which passes further arguments to the backbone."""
+    """Returns timm's entry point for ``mm_{name}``, which passes further arguments to the backbone.
+
+    ``pretrained_model_args``, the arguments with which a saved network was made, are also given one by one.
+    """
     variant = VARIANTS[name]
 
     def create(pretrained: bool = False, pretrained_cfg: str | dict | PretrainedCfg | None = None,

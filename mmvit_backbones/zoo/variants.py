@@ -113,15 +113,11 @@ class Variant:
         weights, wanted = self.weights, str(self.img_size) if tag is True else tag
         if not self.has_weights(tag):
             known = f' with the tag {wanted!r} (known tags: {", ".join(map(repr, weights))})' if weights else ''
+            related = self.related_weights
+            hint = f'; start from pretrained weights of a related network: {related}' if related else ''
             raise CheckpointError(f'no download URL is known for weights of {self.name}{known}; '
-                                  f'see {self.family.code}{self.related_hint}')
+                                  f'see {self.family.code}{hint}')
         return weights.get(wanted) or next(iter(weights.values()))
-
-    @property
-    def related_hint(self) -> str:
-        """Returns the end of an error message for weights that cannot be had."""
-        related = self.related_weights
-        return f'; start from pretrained weights of a related network: {related}' if related else ''
 
     def neck_config(self, channels: int) -> dict | None:
         """Returns the config of the classifier's pooling neck, or None."""

@@ -2,6 +2,7 @@
 import copy
 from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 from torch import Tensor, nn
@@ -53,10 +54,12 @@ def exported_geometry(cfg: Config) -> Geometry:
     preprocessor = {**(cfg.get('data_preprocessor') or {}), **(model.get('data_preprocessor') or {})}
     if len(preprocessor.get('mean') or ()) != 3:
         raise UsageError(f'data_preprocessor.mean must have three values, for RGB, got {preprocessor.get("mean")}')
-    if preprocessor.get('test_cfg'):
-        raise UsageError('data_preprocessor.test_cfg, which pads test images, cannot be exported')
-    divisor = preprocessor.get('pad_size_divisor', 1) if framework != 'mmseg' else 1
-    geometry = Geometry(steps, divisor)
+    padding = preprocessor.get('test_cfg') or {}  # of mmseg
+    if padding.get('size'):
+        raise UsageError('data_preprocessor.test_cfg must have size_divisor alone to be exported, got '
+                         f'size={padding["size"]}')
+    divisor = padding.get('size_divisor', 1) if framework == 'mmseg' else preprocessor.get('pad_size_divisor', 1)
+    geometry = Geometry(steps, divisor or 1)
     if framework == 'mmdet' and geometry.crop:
         raise UsageError('CenterCrop in the test pipeline of a detector cannot be exported; remove it')
     return geometry
@@ -113,7 +116,8 @@ def split(model: Any, cfg: Config) -> Parts:
         for name, pool in list(model.named_modules()):
             if isinstance(pool, nn.AdaptiveAvgPool2d):
                 model.set_submodule(name, MatrixPool(pool.output_size))
-        return Parts(preprocess, Segment(model), ClassOfPixels(model.align_corners), 'images', ['segmentation'], size)
+        pixels = ClassOfPixels(geometry, model.align_corners)
+        return Parts(preprocess, Segment(model), pixels, 'images', ['segmentation'], size)
     from .detection import postprocess_of
     postprocess, outputs = postprocess_of(model, geometry)
     return Parts(preprocess, Detect(model), postprocess, 'image', outputs, size)
@@ -145,15 +149,22 @@ class Segment(Part):
 
 
 class ClassOfPixels(nn.Module):
-    """Resizes logits to the size of the images and returns the most likely class of each pixel."""
+    """Resizes logits without those of the padding to the size of the images, and returns each pixel's best class."""
 
-    def __init__(self, align_corners: bool) -> None:
+    def __init__(self, geometry: Geometry, align_corners: bool) -> None:
         super().__init__()
-        self.align_corners = align_corners
+        self.geometry, self.align_corners = geometry, align_corners
 
     def forward(self, images: Tensor, *maps: Tensor) -> Tensor:
+        logits = maps[0]
+        if self.geometry.divisor > 1:
+            height, width = (int(side.long().item()) for side in self.geometry.resized(images))
+            for side, whole in zip((height, width), logits.shape[2:]):
+                torch._check(side >= 1)
+                torch._check(side <= whole)
+            logits = logits[:, :, :height, :width]
         size = tuple(size_of(images))
-        return F.interpolate(maps[0], size, mode='bilinear', align_corners=self.align_corners).argmax(1)
+        return F.interpolate(logits, size, mode='bilinear', align_corners=self.align_corners).argmax(1)
 
 
 class Detect(Part):

@@ -30,14 +30,14 @@ def make_model(network: Network, data: FolderData) -> dict:
             standard deviation.
         data (FolderData): The data; the settings have its number of classes.
     """
-    channels, _, neck = network.make_pyramid(4)
+    channels, strides, neck = network.make_pyramid(4)
     head = dict(dropout_ratio=0.1, num_classes=len(data.classes), norm_cfg=NORM, align_corners=False)
     third = min(2, len(channels) - 1)
     return dict(model=dict(
         type='EncoderDecoder',
         data_preprocessor=dict(
             type='SegDataPreProcessor', mean=network.mean, std=network.std, bgr_to_rgb=network.to_rgb, pad_val=0,
-            seg_pad_val=255, size_divisor=1),
+            seg_pad_val=255, size_divisor=1, test_cfg=dict(size_divisor=int(max(strides)))),  # see docs/own_data.md
         backbone=network.backbone, **(dict(neck=neck) if neck else {}),
         decode_head=dict(
             type='UPerHead', in_channels=channels, in_index=list(range(len(channels))), pool_scales=(1, 2, 3, 6),

@@ -20,6 +20,7 @@ from torch.nn.modules.module import register_module_module_registration_hook
 
 from ..backbones.base import is_integer
 from ..errors import CheckpointError, UsageError, first_line
+from ..ops.sizes import ceil_div
 from ..utils.image_sizes import height_and_width
 from ..utils.initialization import with_own_pretrained
 from ..utils.installation import install_command
@@ -46,7 +47,7 @@ class TimmBackbone(BaseModule):
     networks of this package.
 
     The maps are those of timm's ``forward_intermediates``, without class and register tokens. Images are padded with
-    zeros, below and to the right, to multiples of the largest stride. Stages are timm's: those of a network in
+    zeros, below and to the right, to multiples of the largest stride, and maps are cut to the image. Stages are timm's: those of a network in
     stages, and the blocks of a plain one, such as DINOv3; what is before stride 4 belongs to the stem. What no map of
     ``out_indices`` needs is removed.
 
@@ -137,8 +138,8 @@ class TimmBackbone(BaseModule):
             images (Tensor): ``(B, 3, H, W)``, of any height and width unless ``image_size`` is set.
 
         Returns:
-            tuple[Tensor, ...]: One map ``(B, C, H / stride, W / stride)`` per entry of ``out_indices``. Sides are those
-            of the padded images. With ``out_type='pre_logits'``, one vector ``(B, C)``.
+            tuple[Tensor, ...]: One map ``(B, C, H / stride, W / stride)`` per entry of ``out_indices``; sides are
+            rounded up. With ``out_type='pre_logits'``, one vector ``(B, C)``.
 
         Raises:
             UsageError: If the images have another size than the only one that the network takes.
@@ -148,10 +149,13 @@ class TimmBackbone(BaseModule):
             expected = ' x '.join(map(str, self.image_size))
             raise UsageError(f'images must have {expected} pixels for timm:{self.name}, got {height} x {width}; set '
                              'img_size, or take a network for images of any size')
-        images = F.pad(images, (0, -width % self.multiple, 0, -height % self.multiple))
+        if self.image_size is None:
+            images = F.pad(images, (0, -width % self.multiple, 0, -height % self.multiple))
         if self.out_type == 'pre_logits':
             return self.model.forward_head(self.model.forward_features(images), pre_logits=True),
         maps = self.model.forward_intermediates(images, indices=self.indices, norm=self.norm, intermediates_only=True)
+        maps = [x[:, :, :ceil_div(height, stride), :ceil_div(width, stride)]
+                for x, stride in zip(maps, self.output_strides)]
         return tuple(x.contiguous() for x in maps)  # operators of mmcv, such as RoIAlign, ignore the strides of tensors
 
     def init_weights(self) -> None:

@@ -16,7 +16,7 @@ from .preprocess import Geometry, MatrixPool, Preprocess, size_of
 MODELS = dict(mmpretrain=['ImageClassifier'], mmseg=['EncoderDecoder'],
               mmdet=['RetinaNet', 'FasterRCNN', 'MaskRCNN', 'CascadeRCNN'])
 ROI_HEADS = 'StandardRoIHead', 'CascadeRoIHead'
-DECODE_HEADS = 'UPerHead', 'FPNHead', 'FCNHead'
+DECODE_HEADS = 'LinearDecodeHead', 'UPerHead', 'FPNHead', 'FCNHead', 'SegformerHead'
 
 
 class Parts(NamedTuple):

@@ -11,6 +11,7 @@ from ..folders import FolderData
 from .networks import Network
 
 BATCH_SIZE, LR_OF_RANDOM_WEIGHTS = 16, 5e-4
+IMPORTS = ()
 SIZE = 224, 224
 MAGNITUDE = 5  # of RandAugment; 9 in mmpretrain's recipe of Swin, from random weights on ImageNet
 ERASING, ERASES_FROM = 0.25, 50  # probability of random erasing, and the epochs from which it is used

@@ -11,6 +11,7 @@ from ..folders import FolderData
 from .networks import Network
 
 BATCH_SIZE, LR_OF_RANDOM_WEIGHTS = 2, 5e-4
+IMPORTS = ()
 SIZE = 800, 1333
 STRIDES = [4, 8, 16, 32, 64]  # of mmdet's anchors, and the first four of its RoIs
 NORM = dict(type='GN', num_groups=32)

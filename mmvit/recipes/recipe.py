@@ -64,7 +64,7 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, start: St
         peak, mult = peak * mult, 1.
     schedule = Schedule(
         given=given, num_train=data.num_train, images_per_step=images, precision=settled['precision'],
-        lr=peak, pretrained_mult=mult,
+        lr=peak, pretrained_mult=mult, is_pretrained=network.is_pretrained or start is not None,
         layer_decay=given.layer_decay or (0.9 if network.is_pretrained else 1.))
     data = replace(data, val={**data.val, 'metainfo': data.train['metainfo']})
     own = dict(light=given.light, precision=schedule.precision) if module is detector else {}
@@ -73,7 +73,7 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, start: St
     loader = module.make_train_loader(data, size, batch_size, network, schedule.epochs)
     summary = summarize(given, network, data, schedule, size, start)
     sections = [
-        ('', dict(module.make_frame(data), custom_imports=dict(imports=list(network.imports)))),
+        ('', dict(module.make_frame(data), custom_imports=dict(imports=[*network.imports, *module.IMPORTS]))),
         ('What was given, for `mmvit test` on other folders and `mmvit train --resume`.',
          dict(recipe={**recorded, 'here': decided})),
         (f'The model: {len(data.classes)} classes.', model),
@@ -133,7 +133,7 @@ def summarize(given: FineTuning, network: Network, data: FolderData, schedule: S
               start: Start | None) -> list[str]:
     """Returns the lines that say what a recipe trains."""
     task, folder = given.data
-    model = dict(classifier='classifier', segmenter='UperNet',
+    model = dict(classifier='classifier', segmenter='segmenter',
                  detector='Mask R-CNN' if data.has_masks else 'Faster R-CNN, boxes only')[task.name]
     sides = 'at most, short x long' if task.name == 'detector' else 'height x width'
     source = network.source

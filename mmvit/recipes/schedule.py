@@ -27,6 +27,7 @@ class Schedule:
         lr (float): Peak learning rate of new layers.
         pretrained_mult (float): Factor of that rate for pretrained layers.
         layer_decay (float): Factor of the rate from each layer to the one before it.
+        is_pretrained (bool): Whether the network starts from weights.
         precision (str): 'float32', 'float16' or 'bfloat16'.
     """
 
@@ -36,6 +37,7 @@ class Schedule:
     lr: float
     pretrained_mult: float
     layer_decay: float
+    is_pretrained: bool
     precision: str
 
     @property
@@ -100,6 +102,8 @@ class Schedule:
         momentum = min(max(1 / (AVERAGED * self.steps), LEAST_MOMENTUM), MOST_MOMENTUM)
         averages = [dict(type='EMAHook', momentum=momentum, update_buffers=True)] if self.given.ema else []
         compiled = [dict(type='CompileHook')] if self.given.compile else []
+        chance = [dict(type='ChanceLossHook', remedy='a lower --lr may help')] if (
+            self.is_pretrained and task.name != 'detector') else []
         return dict(
             default_hooks=dict(
                 logger=dict(type='LoggerHook', interval=20, ignore_last=False),
@@ -108,7 +112,8 @@ class Schedule:
                 visualization=dict(type=VISUALIZATION[task.framework]),
                 finite_loss=dict(type='FiniteLossHook'),
                 interrupt=dict(type='InterruptHook')),
-            custom_hooks=[dict(type='ExactResumeHook'), dict(type='OwnFilesHook'), *averages, *early, *compiled])
+            custom_hooks=[dict(type='ExactResumeHook'), dict(type='OwnFilesHook'), *chance, *averages, *early,
+                          *compiled])
 
 
 VISUALIZATION = dict(mmdet='DetVisualizationHook', mmseg='SegVisualizationHook', mmpretrain='VisualizationHook')

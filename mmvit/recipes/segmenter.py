@@ -1,15 +1,17 @@
-"""UperNet of mmseg for fine-tuning, with group norms, which work with any batch size.
+"""Segmenters of mmseg for fine-tuning, with a linear head on all maps.
 
 Images ``(B, 3, height, width)`` give logits ``(B, classes, height, width)``.
 """
 from collections.abc import Mapping
+from importlib import import_module
 
 from ..folders import FolderData
 from .networks import Network
 
 BATCH_SIZE, LR_OF_RANDOM_WEIGHTS = 4, 1e-3
+HEAD = 'mmvit_backbones.heads.linear_decode_head'  # registers the decode head, which needs mmseg
+IMPORTS = (HEAD, )
 SIZE = 512, 512
-NORM = dict(type='GN', num_groups=32)
 LOSS = dict(type='CrossEntropyLoss', avg_non_ignore=True)  # the mean over labeled pixels, as in PyTorch
 
 
@@ -30,21 +32,17 @@ def make_model(network: Network, data: FolderData) -> dict:
             standard deviation.
         data (FolderData): The data; the settings have its number of classes.
     """
+    import_module(HEAD)
     channels, strides, neck = network.make_pyramid(4)
-    head = dict(dropout_ratio=0.1, num_classes=len(data.classes), norm_cfg=NORM, align_corners=False)
-    third = min(2, len(channels) - 1)
     return dict(model=dict(
         type='EncoderDecoder',
         data_preprocessor=dict(
             type='SegDataPreProcessor', mean=network.mean, std=network.std, bgr_to_rgb=network.to_rgb, pad_val=0,
-            seg_pad_val=255, size_divisor=1, test_cfg=dict(size_divisor=int(max(strides)))),  # see docs/own_data.md
+            seg_pad_val=255, size_divisor=1,
+            test_cfg=dict(size_divisor=int(max(strides)))),  # so that the cells of all maps cover equal areas
         backbone=network.backbone, **(dict(neck=neck) if neck else {}),
-        decode_head=dict(
-            type='UPerHead', in_channels=channels, in_index=list(range(len(channels))), pool_scales=(1, 2, 3, 6),
-            channels=256, **head, loss_decode=LOSS),
-        auxiliary_head=dict(
-            type='FCNHead', in_channels=channels[third], in_index=third, channels=128, num_convs=1, concat_input=False,
-            **head, loss_decode=dict(LOSS, loss_weight=0.4)),
+        decode_head=dict(type='LinearDecodeHead', in_channels=channels, num_classes=len(data.classes),
+                         align_corners=False, loss_decode=LOSS),
         train_cfg=dict(), test_cfg=dict(mode='whole')))
 
 

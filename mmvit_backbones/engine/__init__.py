@@ -1,5 +1,6 @@
 """Hooks, optimizer constructors and a file backend; importing this package registers them."""
 from . import atomic  # noqa: F401  registers the file backend
+from .hooks.chance_loss import ChanceLossHook
 from .hooks.compile import CompileHook
 from .hooks.early_stop import ResumableEarlyStoppingHook
 from .hooks.exact_resume import ExactResumeHook
@@ -10,5 +11,5 @@ from .hooks.own_files import OwnFilesHook
 from .optimizers.layer_decay import LayerDecayConstructor
 from .optimizers.weight_decay import weight_decay_cfg
 
-__all__ = ['CompileHook', 'ExactResumeHook', 'FiniteLossHook', 'InterruptHook', 'LabelRangeHook',
+__all__ = ['ChanceLossHook', 'CompileHook', 'ExactResumeHook', 'FiniteLossHook', 'InterruptHook', 'LabelRangeHook',
            'LayerDecayConstructor', 'OwnFilesHook', 'ResumableEarlyStoppingHook', 'weight_decay_cfg']

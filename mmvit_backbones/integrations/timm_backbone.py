@@ -47,9 +47,9 @@ class TimmBackbone(BaseModule):
     networks of this package.
 
     The maps are those of timm's ``forward_intermediates``, without class and register tokens. Images are padded with
-    zeros, below and to the right, to multiples of the largest stride, and maps are cut to the image. Stages are timm's: those of a network in
-    stages, and the blocks of a plain one, such as DINOv3; what is before stride 4 belongs to the stem. What no map of
-    ``out_indices`` needs is removed.
+    zeros, below and to the right, to multiples of the largest stride, unless the network takes one size alone, and maps
+    are cut to the image. Stages are timm's: those of a network in stages, and the blocks of a plain one, such as
+    DINOv3; what is before stride 4 belongs to the stem. What no map of ``out_indices`` needs is removed.
 
     Args:
         name (str): Name in ``timm.list_models()``, with or without the tag of weights, such as

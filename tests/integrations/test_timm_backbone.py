@@ -28,6 +28,14 @@ SMALL = {
     'convnext_atto': dict(depths=(1, 1, 1, 1), dims=(8, 16, 24, 32)),
     'sam2_hiera_tiny': dict(embed_dim=16, stages=(1, 1, 2, 1), global_att_blocks=(3, )),
     'hiera_tiny_224': dict(embed_dim=16, stages=(1, 1, 1, 1), img_size=(96, 64))}
+KINDS = [
+    'caformer_s18', 'convnext_atto', 'cspdarknet53', 'davit_tiny', 'densenet121', 'dla34', 'edgenext_xx_small',
+    'efficientvit_b0', 'fastvit_t8', 'ghostnet_100', 'hgnetv2_b0', 'hrnet_w18_small', 'levit_128s', 'mobilenetv2_100',
+    'mobilenetv3_small_050', 'mvitv2_tiny', 'poolformer_s12', 'pvt_v2_b0', 'regnetx_002', 'resnet18', 'sam2_hiera_tiny',
+    'swin_tiny_patch4_window7_224', 'tf_efficientnet_lite0', 'twins_svt_small', 'vgg11', 'vit_small_patch14_dinov2',
+    'vit_tiny_patch16_224']
+LOCAL = ('cspdarknet53', 'dla34', 'hgnetv2_b0', 'hrnet_w18_small', 'mobilenetv2_100', 'poolformer_s12', 'regnetx_002',
+         'resnet18', 'sam2_hiera_tiny', 'swin_tiny_patch4_window7_224', 'vgg11', 'vit_tiny_patch16_224')
 each = pytest.mark.parametrize('name', SMALL)
 
 
@@ -51,9 +59,27 @@ def test_maps_are_timms_own(name, norm):
     expected = whole.forward_intermediates(padded, indices=indices, norm=backbone.norm, intermediates_only=True)
     maps = backbone(images)
     assert tuple(x.shape[1] for x in maps) == backbone.channels
-    assert [x.shape[2] for x in maps] == [padded.shape[2] // each for each in backbone.output_strides]
-    for x, y in zip(maps, expected, strict=True):
-        torch.testing.assert_close(x, y)
+    for x, y, stride in zip(maps, expected, backbone.output_strides, strict=True):
+        torch.testing.assert_close(x, y[:, :, :-(-height // stride), :-(-width // stride)])
+
+
+@pytest.mark.parametrize('name', KINDS)
+@torch.no_grad()
+def test_maps_are_of_the_image(name):
+    """Not of its padding: each has ceil(side / stride) cells, and those under a bright square change most."""
+    torch.manual_seed(0)
+    backbone = TimmBackbone(name).eval()
+    for height, width in [backbone.image_size] if backbone.image_size else [(70, 97), (128, 171)]:
+        images = torch.randn(2, 3, height, width) * .1
+        row, column = round(height / 2), round(width * .75)
+        images[1, :, row - 8:row + 8, column - 8:column + 8] += 3
+        for x, stride in zip(backbone(images), backbone.output_strides, strict=True):
+            assert x.shape[2:] == (-(-height // stride), -(-width // stride))
+            changed = (x[1] - x[0]).square().sum(0)
+            found = divmod(int(changed.argmax()), x.shape[3])
+            if name in LOCAL:  # others have layers of wide reach, which random weights make strong
+                for cell, place, side, count in zip(found, (row, column), (height, width), x.shape[2:]):
+                    assert abs(cell + .5 - place / side * count) <= 2.5
 
 
 @pytest.mark.parametrize('name', [*SMALL, 'tf_efficientnet_lite0', 'mobilenetv3_small_050', 'hgnetv2_b0'])

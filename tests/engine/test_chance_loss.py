@@ -1,0 +1,59 @@
+"""A training that learns no more than the frequencies of the classes says so, at its half and at its end."""
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.registry import DATASETS
+from tiny_runs import Line, runner_of
+from torch.utils.data import Dataset
+
+mmseg = pytest.importorskip('mmseg.structures')
+mmpretrain = pytest.importorskip('mmpretrain.structures')
+PixelData = pytest.importorskip('mmengine.structures').PixelData
+LABELS = [0, 0, 1, 2, 2, 2, 0, 0]
+
+
+@DATASETS.register_module(force=True)
+class Labeled(Dataset):
+    """Numbers with a class, or a mask that has it in half of the pixels and is ignored elsewhere."""
+
+    def __init__(self, is_mask: bool) -> None:
+        self.is_mask, self.metainfo = is_mask, dict(classes=tuple('abc'))
+
+    def __len__(self) -> int:
+        return len(LABELS)
+
+    def __getitem__(self, index: int) -> dict:
+        label = LABELS[index]
+        mask = torch.tensor([[label, 255]]).expand(1, 2, 2)
+        return dict(x=torch.tensor([float(label)]), data_samples=mmseg.SegDataSample(gt_sem_seg=PixelData(data=mask))
+                    if self.is_mask else mmpretrain.DataSample().set_gt_label(label))
+
+
+class Logits(Line):
+    """Has the logarithms of the frequencies as logits, plus a multiple of the right class."""
+
+    def __init__(self, known: list[float]) -> None:
+        super().__init__()
+        self.known = iter(known)
+
+    def forward(self, x, data_samples, mode='loss'):
+        labels = torch.stack(list(x))[:, 0].long()
+        frequencies = torch.bincount(torch.tensor(LABELS)) / len(LABELS)
+        logits = frequencies.log() + next(self.known) * torch.nn.functional.one_hot(labels, 3)
+        return dict(loss=torch.nn.functional.cross_entropy(logits, labels) + 0 * self.linear.weight.sum())
+
+
+@pytest.mark.parametrize('is_mask', [False, True])
+@pytest.mark.parametrize('known, steps', [([0.] * 12, [6, 12]), ([0.] * 6 + [1.] * 6, [6]), ([1.] * 12, [])])
+def test_a_loss_of_chance_is_told(known, steps, is_mask, tmp_path):
+    loader = dict(batch_size=8, dataset=dict(type='Labeled', is_mask=is_mask), sampler=dict(type='DefaultSampler'),
+                  collate_fn=dict(type='pseudo_collate'))
+    runner = runner_of(tmp_path, model=Logits(known), train_dataloader=loader,
+                       train_cfg=dict(by_epoch=True, max_epochs=12),
+                       custom_hooks=[dict(type='ChanceLossHook', remedy='sit down')])
+    runner.train()
+    log, = Path(tmp_path).glob('*/*.log')
+    told = [line for line in log.read_text(encoding='utf-8').splitlines() if 'sit down' in line]
+    assert [line.partition('step ')[2].partition(':')[0] for line in told] == list(map(str, steps))
+    assert all('WARNING' in line for line in told)

@@ -45,7 +45,7 @@ class FineTuning:
         class_folder (str | None): Data for a classifier of mmpretrain: ``train/CLASS/`` and ``val/CLASS/`` with images.
         coco_folder (str | None): Data for Mask R-CNN of mmdet, or Faster R-CNN without masks:
             ``annotations/instances_{train,val}.json``, ``train/`` and ``val/``.
-        seg_folder (str | None): Data for UperNet of mmseg: ``images/{train,val}/``, ``masks/{train,val}/`` and
+        seg_folder (str | None): Data for a segmenter of mmseg: ``images/{train,val}/``, ``masks/{train,val}/`` and
             ``classes.txt``.
         size (int | Sequence[int] | None): Side of the crops in pixels, for detectors the short side of the images; or
             height and width of the crops, into which a detector's images are fitted. Whole images are reduced to about

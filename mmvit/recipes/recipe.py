@@ -21,7 +21,7 @@ from . import classifier, detector, segmenter
 from .arguments import ALL, FineTuning
 from .config_files import write_sections
 from .networks import Network
-from .schedule import LR, MOST_LR, PRETRAINED_MULT, Schedule
+from .schedule import LR, MOST_LR, MOST_PRETRAINED_LR, PRETRAINED_MULT, Schedule
 from .starts import Start
 
 MODULES: dict[str, Any] = dict(classifier=classifier, detector=detector, segmenter=segmenter)
@@ -60,6 +60,8 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, start: St
     lr, mult = (LR, PRETRAINED_MULT) if network.is_pretrained else (module.LR_OF_RANDOM_WEIGHTS, 1.)
     limit = MOST_LR if network.is_pretrained else math.inf
     peak = given.lr or min(lr * math.sqrt(images * given.accumulate / module.BATCH_SIZE), limit)
+    if network.is_pretrained:
+        mult = min(mult, MOST_PRETRAINED_LR / peak)
     if start and start.is_whole:  # nothing is new
         peak, mult = peak * mult, 1.
     schedule = Schedule(

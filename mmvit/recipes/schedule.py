@@ -8,9 +8,10 @@ from .arguments import FineTuning
 
 # Of new layers, and the factor of pretrained ones, as of DETR's backbone (arXiv 2005.12872); rows of docs/recipes.csv.
 LR, PRETRAINED_MULT = 2e-3, 0.1
-MOST_LR = 4e-3  # the highest that was measured, however many images an update has
+# The highest of new layers that was measured, and of pretrained ones, at twice of which MobileNetV2 forgets its weights.
+MOST_LR, MOST_PRETRAINED_LR = 8e-3, 2e-4
 MOST_EPOCHS, FEWEST_EPOCHS, FEW_IMAGES = 100, 12, 1000
-WARM_UP = 0.05  # share of the training
+WARM_UP, LEAST_WARM_UP = 0.05, 20  # share of the training; steps from pretrained weights
 AVERAGED = 0.1  # share of the training over which the weights are averaged
 LEAST_MOMENTUM, MOST_MOMENTUM = 0.0002, 0.1  # of the averages
 MOST_VALIDATIONS = 10
@@ -58,6 +59,8 @@ class Schedule:
     def warm_up(self) -> int:
         """Returns the number of steps before the peak of the rate; in less than 2, MMEngine stays at the first rate."""
         steps = round(WARM_UP * self.steps)
+        if self.is_pretrained:
+            steps = max(steps, min(LEAST_WARM_UP, self.steps // 4))
         return steps if steps > 1 else 0
 
     @property
@@ -72,7 +75,7 @@ class Schedule:
         return epochs * math.ceil(self.val_interval / epochs)
 
     def make_optimization(self) -> dict:
-        """Returns the optimizer and its schedule: AdamW, 5 % of the training as warm-up, then cosine decay."""
+        """Returns the optimizer and its schedule: AdamW, warm-up, then cosine decay."""
         start = self.warm_up
         warm_up = [dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=start)] if start else []
         accumulate = self.given.accumulate

@@ -44,7 +44,7 @@ def test_last_layers_of_other_classes_are_new(task, tmp_path):
     missing = {name.rpartition('.')[0] for name in all_of_them.keys() - loaded.keys()}
     heads = 'roi_head.bbox_head.fc_cls', 'roi_head.bbox_head.fc_reg', 'roi_head.mask_head.conv_logits'
     assert missing == dict(class_folder={'head.fc'}, coco_folder={*heads},
-                           seg_folder={'decode_head.conv_seg', 'auxiliary_head.conv_seg'})[task]
+                           seg_folder={f'decode_head.layers.{level}.2' for level in range(4)})[task]
     assert fine.optim_wrapper.paramwise_cfg.pretrained_mult < 1
 
 

@@ -29,7 +29,7 @@ NARROW = dict(
     mmdet=['model.roi_head.bbox_head.fc_out_channels=16', 'model.roi_head.mask_head.conv_out_channels=32',
            'model.train_cfg.rpn_proposal.max_per_img=20', 'model.train_cfg.rcnn.sampler.num=16',
            'model.test_cfg.rpn.max_per_img=10'],
-    mmseg=['model.decode_head.channels=64', 'model.auxiliary_head.channels=64'])  # two for each group of the norms
+    mmseg=[])
 # Detectors find boxes of any score, and mmseg draws every image instead of each 50th.
 TESTED = dict(mmpretrain=[], mmdet=['model.test_cfg.rcnn.score_thr=0.', 'model.test_cfg.rcnn.max_per_img=5'],
               mmseg=['default_hooks.visualization.interval=1'])

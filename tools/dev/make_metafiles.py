@@ -34,7 +34,6 @@ from mmvit.folders.rasters import RASTER_RULES
 from mmvit.folders.rules import HALF, Rule
 from mmvit.folders.seg_folder import SEG_RULES
 from mmvit.recipes.arguments import FIELDS, OPTIONS
-from mmvit.recipes.schedule import LR, PRETRAINED_MULT
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.engine import weight_decay_cfg
 from mmvit_backbones.errors import UsageError
@@ -86,8 +85,9 @@ standard deviation (`tests/test_goldens.py`).
 DECAY = '<!-- weight decay: written by tools/dev/make_metafiles.py -->\n', '<!-- end of weight decay -->\n'
 RELATED = '<!-- related: written by tools/dev/make_metafiles.py -->\n', '<!-- end of related -->\n'
 RECIPES = '<!-- recipes: written by tools/dev/make_metafiles.py -->\n', '<!-- end of recipes -->\n'
-RECIPE_WEIGHTS = dict(lite0='EfficientNet-Lite0', dinov2='DINOv2 ViT-S/14', random='random')
-RECIPE_DATA = dict(flowers='flowers', camvid='streets', coco='objects')
+RECIPE_WEIGHTS = dict(lite0='EfficientNet-Lite0', lite1='EfficientNet-Lite1', lite2='EfficientNet-Lite2',
+                      mobilenetv2='MobileNetV2', dinov2='DINOv2 ViT-S/14', random='random')
+RECIPE_DATA = dict(flowers='flowers', digits='digits', camvid='streets', coco='objects')
 RULES = '<!-- rules: written by tools/dev/make_metafiles.py -->\n', '<!-- end of rules -->\n'
 RULE_TABLES = {'COCO': COCO_RULES, '`--class-folder`': CLASS_RULES, '`--seg-folder`': SEG_RULES,
                'Images and masks': RASTER_RULES}
@@ -393,14 +393,15 @@ def recipes() -> str:
         for line in csv.DictReader(file):
             group = line['data'], line['weights'], line['is_frozen'], int(line['steps'])
             metrics.setdefault(group, {}).setdefault(line['row'], {})[line['fold']] = float(line['metric'])
-    default = f'lr {LR:g} mult {PRETRAINED_MULT:g}'
     shown = []
     for (data, weights, is_frozen, steps), rows in metrics.items():
-        if steps:
+        if steps and 'recipe' in rows:
             name = f'{RECIPE_WEIGHTS[weights]}, {RECIPE_DATA[data]}, {steps}' + ', frozen' * (is_frozen == 'True')
-            probe = metrics.get((data, weights, 'False', 0), {}).get('recipe')
-            shown.append([name, spread(probe), spread(rows.get('before')), spread(rows.get(default) or rows['recipe'])])
-    return f'\n{table(["weights, data, steps", "linear probe", "before", "recipe"], shown)}\n'
+            floor = metrics.get((data, weights, 'False', 0), {}).get('recipe') or max(
+                (found for row, found in rows.items() if row.startswith('floor')), default=None,
+                key=lambda found: mean(found.values()))
+            shown.append([name, spread(floor), spread(rows.get('before')), spread(rows['recipe'])])
+    return f'\n{table(["weights, data, steps", "floor", "before", "recipe"], shown)}\n'
 
 
 def spread(metrics: dict[str, float] | None) -> str:

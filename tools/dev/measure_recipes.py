@@ -120,6 +120,9 @@ def cells() -> list[Cell]:
         add('camvid', weights, 150, two, lr=4e-3, head='linear', aux=True)
         for batch in 1, 2:
             add('camvid', weights, 150, two, lr=4e-3, head='linear', batch=batch)
+    for steps in 150, 600:
+        for frozen in False, True:
+            add('camvid', 'dinov2', steps, two, frozen, lr=2e-3, head='linear', maps='blocks')
     for lr in 1e-3, 2e-3, 4e-3:
         add('coco', 'lite0', 200, two, lr=lr)
     for data, steps, folds in ('flowers', 90, two), ('flowers', 300, two), ('coco', 200, [0]):
@@ -307,6 +310,10 @@ def config(cell: Cell, out: Path, work_dir: str) -> Any:
         cfg.model.backbone.pop('out_type')
         cfg.model.neck = dict(type='GlobalAveragePooling')
         cfg.model.head.in_channels = 384 if cell.weights == 'dinov2' else 320
+    if settings.get('maps') == 'blocks':  # of a plain network, without the simple feature pyramid
+        cfg.model.backbone.out_indices = (2, 5, 8, 11)
+        del cfg.model.neck
+        cfg.model.decode_head.in_channels = [384] * 4
     if cell.data == 'camvid':
         change_head(cfg.model, settings.get('head'), settings.get('norm', 'bn'), settings.get('aux', False))
     cfg.train_cfg.val_interval = cfg.train_cfg.max_epochs

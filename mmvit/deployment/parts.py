@@ -158,7 +158,7 @@ class ClassOfPixels(nn.Module):
     def forward(self, images: Tensor, *maps: Tensor) -> Tensor:
         logits = maps[0]
         if self.geometry.divisor > 1:
-            height, width = (int(side.long().item()) for side in self.geometry.resized(images))
+            height, width = (side.long().item() for side in self.geometry.resized(images))
             for side, whole in zip((height, width), logits.shape[2:]):
                 torch._check(side >= 1)
                 torch._check(side <= whole)

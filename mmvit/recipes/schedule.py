@@ -8,7 +8,7 @@ from .arguments import FineTuning
 
 # Of new layers, and the factor of pretrained ones, as of DETR's backbone (arXiv 2005.12872); rows of docs/recipes.csv.
 LR, PRETRAINED_MULT = 2e-3, 0.1
-# The highest of new layers that was measured, and of pretrained ones, at twice of which MobileNetV2 forgets its weights.
+# The highest of new layers that was measured, and of pretrained ones: at twice of it, MobileNetV2 forgets its weights.
 MOST_LR, MOST_PRETRAINED_LR = 8e-3, 2e-4
 MOST_EPOCHS, FEWEST_EPOCHS, FEW_IMAGES = 100, 12, 1000
 WARM_UP, LEAST_WARM_UP = 0.05, 20  # share of the training; steps from pretrained weights

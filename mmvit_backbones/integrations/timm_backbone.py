@@ -11,7 +11,6 @@ from types import SimpleNamespace
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule, initialize
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from torch.nn.modules.module import register_module_module_registration_hook
 from ..backbones.base import is_integer
 from ..errors import CheckpointError, UsageError, first_line
 from ..ops.sizes import ceil_div
+from ..ops.window import crop, pad_images
 from ..utils.image_sizes import height_and_width
 from ..utils.initialization import with_own_pretrained
 from ..utils.installation import install_command
@@ -150,11 +150,11 @@ class TimmBackbone(BaseModule):
             raise UsageError(f'images must have {expected} pixels for timm:{self.name}, got {height} x {width}; set '
                              'img_size, or take a network for images of any size')
         if self.image_size is None:
-            images = F.pad(images, (0, -width % self.multiple, 0, -height % self.multiple))
+            images = pad_images(images, self.multiple)
         if self.out_type == 'pre_logits':
             return self.model.forward_head(self.model.forward_features(images), pre_logits=True),
         maps = self.model.forward_intermediates(images, indices=self.indices, norm=self.norm, intermediates_only=True)
-        maps = [x[:, :, :ceil_div(height, stride), :ceil_div(width, stride)]
+        maps = [crop(x.permute(0, 2, 3, 1), ceil_div(height, stride), ceil_div(width, stride)).permute(0, 3, 1, 2)
                 for x, stride in zip(maps, self.output_strides)]
         return tuple(x.contiguous() for x in maps)  # operators of mmcv, such as RoIAlign, ignore the strides of tensors
 

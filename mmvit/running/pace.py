@@ -13,8 +13,8 @@ BATCHES = 4  # of a validation, the first of which does not count
 
 def describe_pace(steps: int, step: float, validations: int, validation: float) -> str:
     """Returns a line with the time that steps and validations take, of which each takes some seconds."""
-    return (f'time        about {describe_time(steps * step + validations * validation)}: {steps} steps of {step:.2g} s, '
-            f'validations: {validations} of {validation:.2g} s')
+    total = describe_time(steps * step + validations * validation)
+    return f'time        about {total}: {steps} steps of {step:.2g} s, validations: {validations} of {validation:.2g} s'
 
 
 def describe_time(seconds: float) -> str:

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from ..utils.shell import short_path
 from .pace import STEPS, count_validations, describe_pace, describe_time, time_validation
 
-LINES = 30  # of steps
+LINES, FEWEST = 30, 20  # of steps, and the fewest steps from line to line within an epoch
 
 
 class ProgressHook(Hook):
@@ -83,10 +83,10 @@ class ProgressHook(Hook):
 
 def is_shown(loop: Any, batch_idx: int) -> bool:
     """Returns whether a step has a line: several in long epochs, else the last one of an epoch, or of some."""
-    length, number, epochs = len(loop.dataloader), batch_idx + 1, loop.max_epochs
-    if epochs > LINES:
-        return number == length and ((loop.epoch + 1) % math.ceil(epochs / LINES) == 0 or loop.epoch + 1 == epochs)
-    return number == length or number % math.ceil(length / (LINES // epochs)) == 0
+    length, step, epoch, epochs = len(loop.dataloader), batch_idx + 1, loop.epoch + 1, loop.max_epochs
+    if step == length:
+        return epoch % math.ceil(epochs / LINES) == 0 or epoch == epochs
+    return epochs <= LINES and step % max(FEWEST, math.ceil(length / (LINES // epochs))) == 0
 
 
 def rates_of(runner: Runner) -> str:

@@ -70,7 +70,7 @@ def fetch_openmmlab(name: str) -> Path:
     url: str = urls.get(model, '')
     if not url.startswith(('http://', 'https://')):
         raise CheckpointNotFoundError(f'{name}: MMEngine has no URL for this name{near_names(model, urls)}')
-    with _downloading(name):
+    with _downloading(name, url):
         return _fetch_to_hub(url)
 
 
@@ -86,7 +86,7 @@ def _fetch_to_hub(url: str) -> Path:
 
 
 @contextmanager
-def _downloading(name: str) -> Iterator[None]:
+def _downloading(name: str, url: str = 'it') -> Iterator[None]:
     if images := images_of(name):
         print_log(f'{name}: mean {images.mean}, std {images.std}, license {timm_config(name)["license"] or "unknown"}',
                   logger='current')
@@ -95,8 +95,8 @@ def _downloading(name: str) -> Iterator[None]:
     except CheckpointError:
         raise
     except Exception as error:  # the libraries' downloaders raise errors of several packages
-        raise CheckpointError(f'{name} cannot be downloaded: {first_line(error)}; download it elsewhere and use the '
-                              'file instead of the name') from error
+        raise CheckpointError(f'{name} cannot be downloaded: {first_line(error)}; download {url} elsewhere and use '
+                              'the file instead of the name') from error
 
 
 def timm_config(name: str) -> Mapping:

@@ -6,9 +6,10 @@ import time
 from typing import Any, TextIO
 
 from mmengine.dist import is_main_process
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ..configs.tasks import find_task
 from ..utils.shell import short_path
 from .pace import STEPS, count_validations, describe_pace, describe_time, time_validation
 
@@ -30,41 +31,34 @@ class ProgressHook(Hook):
     def __init__(self, out: TextIO) -> None:
         self.out, self.tables = out, []
         self.best, self.tables_of_best = None, []  # checkpoint, and its figures by class
-        self.times: list[float] = []  # of steps
-        self.end, self.validation, self.is_validated = 0., 0., False  # of the last step; seconds of a validation
-        self.unshown = 0  # steps since the last line
+        self.steps, self.unshown = 0, 0  # since the start, and since the last line
+        self.begin, self.validation = 0., 0.  # when the first step ended; seconds of a validation, until there is one
 
     def before_train(self, runner: Runner) -> None:
-        self.best = runner.message_hub.runtime_info.get('best_ckpt')
-        self.validation = time_validation(runner)
-
-    def before_train_epoch(self, runner: Runner) -> None:
-        now = time.perf_counter()
-        if self.is_validated:
-            self.validation, self.is_validated = now - self.end, False
-        self.end = now
+        self.best, self.validation = runner.message_hub.runtime_info.get('best_ckpt'), time_validation(runner)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         loop: Any = runner.train_loop
-        now = time.perf_counter()
-        self.times.append(now - self.end)
-        self.end, self.unshown = now, self.unshown + 1
-        left, validations = loop.max_iters - runner.iter - 1, count_validations(loop, runner.epoch)
-        if len(self.times) == STEPS:
-            self.print(describe_pace(left, statistics.median(self.times[1:]), validations, self.validation))
+        step, now = loop.iter + 1, time.perf_counter()
+        self.begin, self.steps, self.unshown = self.begin or now, self.steps + 1, self.unshown + 1
+        if self.steps == STEPS:
+            times, _ = runner.message_hub.get_scalar('train/time').data
+            self.print(describe_pace(loop, statistics.median(times[1 - STEPS:]), self.validation, done=step))
         if is_shown(loop, batch_idx):
-            seconds = left * statistics.fmean(self.times[1:] or self.times) + validations * self.validation
+            seconds = (now - self.begin) / max(self.steps - 1, 1) * (loop.max_iters - step)
+            left = describe_time(seconds + self.validation * count_validations(loop))
             loss = runner.message_hub.get_scalar('train/loss').mean(self.unshown)
-            self.print(f'epoch {runner.epoch + 1} of {loop.max_epochs}  step {runner.iter + 1} of {loop.max_iters}  '
-                       f'loss {loss:.4f}  rate {rates_of(runner)}  {describe_time(seconds)} left')
+            self.print(f'epoch {loop.epoch + 1} of {loop.max_epochs}  step {step} of {loop.max_iters}  '
+                       f'loss {loss:.4f}  rate {rates_of(runner)}  {left} left')
             self.unshown = 0
 
     def before_val_epoch(self, runner: Runner) -> None:
         self.tables.clear()
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        self.is_validated, best = True, runner.message_hub.runtime_info.get('best_ckpt')
-        is_best, name = best != self.best, metric_of(runner)
+        self.validation = 0.  # now in the time since the first step
+        name, best = find_task(runner.cfg.default_scope).metric, runner.message_hub.runtime_info.get('best_ckpt')
+        is_best = best != self.best
         if is_best:
             self.best, self.tables_of_best = best, [*self.tables]
         if name in (metrics or {}):
@@ -73,8 +67,8 @@ class ProgressHook(Hook):
     def after_train(self, runner: Runner) -> None:
         if self.best:
             epoch, score = re.search(r'epoch_(\d+)', self.best), runner.message_hub.get_info('best_score')
-            self.print(f'best        {metric_of(runner)} {score:.4g}{f" after epoch {epoch[1]}" if epoch else ""}: '
-                       f'{short_path(self.best)}', *self.tables_of_best)
+            self.print(f'best        {score:.4g} after epoch {epoch and epoch[1]}: {short_path(self.best)}',
+                       *self.tables_of_best)
 
     def print(self, *lines: str) -> None:
         if is_main_process():
@@ -95,9 +89,3 @@ def rates_of(runner: Runner) -> str:
     rates = {group['lr'] for group in wrapper.param_groups}
     mult = (runner.cfg.optim_wrapper.get('paramwise_cfg') or {}).get('pretrained_mult', 1)
     return f'{max(rates):.2g}' + (f', {mult * max(rates):.2g}' if mult != 1 and len(rates) > 1 else '')
-
-
-def metric_of(runner: Runner) -> str | None:
-    """Returns the metric that chooses the best checkpoint."""
-    return next((hook.key_indicators[0] for hook in runner.hooks if isinstance(hook, CheckpointHook) and hook.save_best
-                 ), None)

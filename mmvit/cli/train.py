@@ -91,13 +91,9 @@ def run(args: Namespace) -> None:
 
 def go(args: Namespace, cfg: 'Config') -> None:
     """Trains, and prints what comes next."""
+    from ..drawing.curves import draw_curves
     from ..running import train
-    from ..utils.shell import next_commands, short_path
+    from ..utils.shell import next_commands
     runner = train(cfg, args.verbose)
     if runner.rank == 0:
-        if 'recipe' in cfg:
-            from ..configs.tasks import find_task
-            from ..drawing.curves import draw_curves
-            if path := draw_curves(runner.work_dir, find_task(cfg.default_scope).metric):
-                print(f'curves      {short_path(path)}')
-        print(*next_commands(runner.work_dir), sep='\n')
+        print(*draw_curves(cfg), *next_commands(runner.work_dir), sep='\n')

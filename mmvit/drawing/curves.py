@@ -3,34 +3,38 @@ import json
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from mmengine.config import Config
 
+from ..configs.tasks import find_task
+from ..utils.shell import short_path
 from .figures import save_figure
 
 
-def draw_curves(work_dir: str | Path, metric: str) -> str | None:
-    """Draws what MMEngine has written of a training, also of one that was resumed, to ``curves.png`` in its work dir.
+def draw_curves(cfg: Config) -> list[str]:
+    """Draws the training of a recipe, also of one that was resumed, to ``curves.png`` in its work dir.
 
     Args:
-        work_dir (str | Path): The work dir.
-        metric (str): Metric of the validations.
+        cfg (Config): Config of the training.
 
     Returns:
-        str | None: The file; None if nothing was written.
+        list[str]: A line that names the file; none for other configs, and if MMEngine has written no losses.
 
     Raises:
         UsageError: If the file cannot be written.
     """
-    losses, metrics = {}, {}
-    for file in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):  # a later run replaces steps of an earlier one
+    if 'recipe' not in cfg:
+        return []
+    losses, metrics, metric = {}, {}, find_task(cfg.default_scope).metric
+    for file in sorted(Path(cfg.work_dir).glob('*/vis_data/scalars.json')):  # a later run's steps count
         for line in map(json.loads, file.read_text(encoding='utf-8').splitlines()):
             if 'loss' in line:
                 losses[line['step']] = line['epoch'], line['loss']
             elif metric in line:
                 metrics[line['step']] = line[metric]
     if not losses:
-        return None
+        return []
     steps_per_epoch = max(losses) / max(epoch for epoch, _ in losses.values())
-    figure, path = Figure(figsize=(7, 4)), Path(work_dir, 'curves.png')
+    figure, path = Figure(figsize=(7, 4)), Path(cfg.work_dir, 'curves.png')
     axes = figure.subplots()
     lines = axes.plot([step / steps_per_epoch for step in sorted(losses)],
                       [losses[step][1] for step in sorted(losses)], color='tab:gray', label='training loss')
@@ -44,4 +48,4 @@ def draw_curves(work_dir: str | Path, metric: str) -> str | None:
         right.annotate(f'{metrics[best]:.4g}', (best, metrics[best]), xytext=(0, 6), textcoords='offset points')
     axes.legend(handles=lines, loc='center right')
     save_figure(figure, path, dpi=100, bbox_inches='tight')
-    return str(path)
+    return [f'curves      {short_path(str(path))}']

@@ -27,9 +27,9 @@ from ..utils.distributed import warn
 from ..utils.frameworks import quiet, use_framework
 from ..utils.pytorch_errors import named, pytorch_errors_named, why
 from .checkpoints import check_start, use_tested
-from .pace import rehearse_pace
 from .runners import Run, runner_type
 from .strides import checked_strides
+from .terminal import rehearse_pace
 
 SIDE = 128  # pixels of the longer side of the images
 

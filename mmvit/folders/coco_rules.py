@@ -186,9 +186,10 @@ def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _single(coco: Coco) -> list[int]:
-    """Returns the positions of the categories that have one object."""
+    """Returns the positions of the categories that are classes and have one object."""
     counts = Counter(str(annotation['category_id']) for annotation in coco.annotations)
-    return [i for i, category in enumerate(coco.categories) if counts[str(category['id'])] == 1]
+    return [i for i, category in enumerate(coco.categories)
+            if counts[str(category['id'])] == 1 and category['name'] in (coco.classes or coco.names)]
 
 
 WITHOUT_OBJECTS = suspicion('categories without objects', 'categories', _unused,

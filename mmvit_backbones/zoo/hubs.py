@@ -2,10 +2,11 @@
 
 ``timm://NAME`` can start a network with the same tensors; see ``converters/library_layout.py``.
 """
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -86,12 +87,35 @@ def _fetch_to_hub(url: str) -> Path:
 
 
 @contextmanager
+def brief_warnings(name: str) -> Iterator[None]:
+    """Lets timm name two unknown names of weights, not all, and its downloader say once that it tries again."""
+    told = []
+
+    def is_first(record: logging.LogRecord) -> bool:
+        told.append(record)
+        record.msg, record.args = f'{name}: the download gets no answer and is tried again', ()
+        return len(told) == 1
+
+    def shorten(record: logging.LogRecord) -> bool:
+        text = re.sub(r'\(([^(),]+, [^(),]+), [^()]+\)', r'(\1, ...)', record.getMessage())
+        record.msg, record.args = f'{name}: {text}', ()
+        return True
+
+    with ExitStack() as filters:
+        for logger, each in ('huggingface_hub.utils._http', is_first), ('timm.models._builder', shorten):
+            logging.getLogger(logger).addFilter(each)
+            filters.callback(logging.getLogger(logger).removeFilter, each)
+        yield
+
+
+@contextmanager
 def _downloading(name: str, url: str = 'it') -> Iterator[None]:
     if images := images_of(name):
         print_log(f'{name}: mean {images.mean}, std {images.std}, license {timm_config(name)["license"] or "unknown"}',
                   logger='current')
     try:
-        yield
+        with brief_warnings(name):
+            yield
     except CheckpointError:
         raise
     except Exception as error:  # the libraries' downloaders raise errors of several packages

@@ -23,7 +23,6 @@ from .rules import HALF, Problem, Rule, apply, each, suspicion
 T = TypeVar('T')
 READERS = 16  # threads that read files
 MANY = 200  # images or masks, of which a bar is shown
-FEW = 10  # images of a validation, of which one is worth as many points or more
 IMAGES_TO_CHECK = 100  # of a config's data set, which keeps the start of a training fast
 
 
@@ -84,11 +83,6 @@ class Rasters:
     def decoded(self) -> list[Seen]:
         """Returns the rasters with a mask whose labels are known."""
         return [seen for seen in self.seen if seen.labels is not None]
-
-    @property
-    def few(self) -> list[Seen]:
-        """Returns the rasters if they are so few that each changes the figures by more than 10 points."""
-        return self.seen if len(self.seen) < FEW else []
 
     @property
     def labels(self) -> set:
@@ -239,8 +233,4 @@ RASTER_RULES = [
     # all that is learned of the class is one image
     Rule('classes that a single mask has', 'names', _single_classes,
          '{count} of {total} classes are in a single training mask: {ids}; add some', 'warning', ''),
-    # small changes of the figures mean nothing
-    Rule(f'fewer than {FEW} images', 'few', lambda data: range(len(data.few)),
-         '{count} images for validation: each is worth about {detail} points of the figures', '', 'warning',
-         detail=lambda data, i: f'{100 / len(data.few):.3g}'),
 ]

@@ -27,7 +27,7 @@ DEPRECATED = 'will be deprecated in future'  # functions that OpenMMLab itself c
 TIME = 'time        about {} (h:min:s): {}'
 STEPS = 5  # from which the first estimate is; the first of them is slower, and does not count
 BATCHES = 4  # of a validation, as well
-LINES, FEWEST = 30, 20  # of steps, and the fewest steps from line to line within an epoch
+LINES, FEWEST = 30, 20  # of steps, and the fewest steps from line to line
 
 
 @contextmanager
@@ -89,7 +89,7 @@ class ProgressHook(Hook):
         times = times[1:].tolist() or times.tolist()
         if self.steps == STEPS:
             self.print(TIME.format(*time_left(loop, statistics.median(times), self.validation)))
-        if is_shown(loop, batch_idx):
+        if (loop.iter + 1) % steps_per_line(loop) == 0 or loop.iter + 1 == loop.max_iters:
             left, _ = time_left(loop, statistics.fmean(times), self.validation)
             loss = runner.message_hub.get_scalar('train/loss').mean(runner.log_processor.window_size)
             self.print(f'epoch {loop.epoch + 1} of {loop.max_epochs}  step {loop.iter + 1} of {loop.max_iters}  '
@@ -102,22 +102,21 @@ class ProgressHook(Hook):
         if is_best:
             self.best, self.tables_of_best = best, [*self.tables]
         self.tables.clear()
-        if name in (metrics or {}):
+        if metrics and name in metrics:
             self.print(f'validation  epoch {runner.epoch}  {name} {metrics[name]:.4g}{", the best so far" * is_best}')
 
     def after_train(self, runner: Runner) -> None:
         if self.best:
             epoch, score = re.search(r'epoch_(\d+)', self.best), runner.message_hub.get_info('best_score')
-            self.print(f'best        {score:.4g} after epoch {epoch and epoch[1]}: {short_path(self.best)}',
-                       *self.tables_of_best)
+            self.print(f'best        {find_task(runner.cfg.default_scope).metric} {score:.4g} after epoch '
+                       f'{epoch and epoch[1]}: {short_path(self.best)}', *self.tables_of_best)
 
 
-def is_shown(loop: Any, batch_idx: int) -> bool:
-    """Returns whether a step has a line: several in long epochs, else the last one of an epoch, or of some."""
-    length, step, epoch, epochs = len(loop.dataloader), batch_idx + 1, loop.epoch + 1, loop.max_epochs
-    if step == length:
-        return epoch % math.ceil(epochs / LINES) == 0 or epoch == epochs
-    return epochs <= LINES and step % max(FEWEST, math.ceil(length / (LINES // epochs))) == 0
+def steps_per_line(loop: Any) -> int:
+    """Returns after how many steps there is a line: whole epochs, or in long ones a part."""
+    length = len(loop.dataloader)
+    steps = max(min(FEWEST, length), math.ceil(loop.max_iters / LINES))
+    return steps if 2 * steps < length else math.ceil(steps / length) * length
 
 
 def rates_of(runner: Runner) -> str:

@@ -23,7 +23,8 @@ def test_a_resumed_training_has_one_curve(tmp_path):
     assert read_scalars(tmp_path, 'mIoU') == ({1: 1., 2: 0.5, 3: 5.}, {1: 10., 2: 30., 3: 1.})
     cfg = Config(dict(recipe={}, default_scope='mmseg', work_dir=str(tmp_path)))
     line, = draw_curves(cfg)
-    assert line.endswith('curves.png') and min(Image.open(tmp_path / 'curves.png').size) > 200
+    with Image.open(tmp_path / 'curves.png') as image:
+        assert line.endswith('curves.png') and min(image.size) > 200
 
 
 def test_without_losses_nothing_is_drawn(tmp_path):

@@ -84,15 +84,15 @@ class ProgressHook(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         loop: Any = runner.train_loop
-        self.steps, self.end = self.steps + 1, time.perf_counter()
+        self.steps, self.end, done = self.steps + 1, time.perf_counter(), loop.iter + 1
         times = runner.message_hub.get_scalar('train/time').data[0][-self.steps:]  # not those before --resume
         times = times[1:].tolist() or times.tolist()
         if self.steps == STEPS:
-            self.print(TIME.format(*time_left(loop, statistics.median(times), self.validation)))
-        if (loop.iter + 1) % steps_per_line(loop) == 0 or loop.iter + 1 == loop.max_iters:
-            left, _ = time_left(loop, statistics.fmean(times), self.validation)
+            self.print(TIME.format(*time_left(loop, done, statistics.median(times), self.validation)))
+        if done % steps_per_line(loop) == 0 or done == loop.max_iters:
+            left, _ = time_left(loop, done, statistics.fmean(times), self.validation)
             loss = runner.message_hub.get_scalar('train/loss').mean(runner.log_processor.window_size)
-            self.print(f'epoch {loop.epoch + 1} of {loop.max_epochs}  step {loop.iter + 1} of {loop.max_iters}  '
+            self.print(f'epoch {loop.epoch + 1} of {loop.max_epochs}  step {done} of {loop.max_iters}  '
                        f'loss {loss:.4f}  rate {rates_of(runner)}  {left} left')
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
@@ -135,7 +135,7 @@ def rehearse_pace(runner: Any) -> str:
     loop, model = runner.train_loop, runner.model.to(get_device()).train()
     batches = islice(chain.from_iterable(repeat(loop.dataloader)), STEPS)
     step = median_time(model.train_step(batch, runner.optim_wrapper) for batch in batches)
-    return TIME.format(*time_left(loop, step, time_validation(runner)))
+    return TIME.format(*time_left(loop, 0, step, time_validation(runner)))
 
 
 def time_validation(runner: Any) -> float:
@@ -156,9 +156,9 @@ def median_time(done: Iterator) -> float:
     return statistics.median(times[1:] or times)
 
 
-def time_left(loop: Any, step: float, validation: float) -> tuple[timedelta, str]:
-    """Returns how long a training goes on, by the seconds of a step and of a validation, and how many follow."""
-    steps = loop.max_iters - loop.iter - 1
+def time_left(loop: Any, done: int, step: float, validation: float) -> tuple[timedelta, str]:
+    """Returns how long a training goes on after some steps, by the seconds of a step and of a validation; and why."""
+    steps = loop.max_iters - done
     validations = math.ceil(loop.max_epochs / loop.val_interval) - loop.epoch // loop.val_interval
     return (timedelta(seconds=round(steps * step + validations * validation)),
             f'{steps} steps of {step:.2g} s, {validations} validations of {validation:.2g} s')

@@ -320,7 +320,7 @@ def test_accuracies_that_are_always_100_are_left_out(number, topk, tmp_path):
             (tmp_path / f'data/{split}/c{label}').mkdir(parents=True)
             shutil.copy(next(Path(FLOWERS).glob('val/*/*.jpg')), tmp_path / f'data/{split}/c{label}/a.jpg')
     cfg = recipe(tmp_path, class_folder=str(tmp_path / 'data'))
-    assert cfg.val_evaluator.topk == topk and cfg.model.head.num_classes == number
+    assert cfg.val_evaluator[0].topk == topk and cfg.model.head.num_classes == number
 
 
 # ---- file

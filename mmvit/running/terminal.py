@@ -23,7 +23,7 @@ from ..utils.shell import short_path
 
 TABLE = re.compile(r'\n?[|+]|(per|accuracy by) class')  # figures by class
 SHOWN = re.compile(r'Epoch\(test|resumed|the monitored metric')
-DEPRECATED = 'will be deprecated in future'  # functions that OpenMMLab itself calls
+USELESS = re.compile(r'will be deprecated in future|The prefix is not set')  # of what OpenMMLab itself does
 TIME = 'time        about {} (h:min:s): {}'
 STEPS = 5  # from which the first estimate is; the first of them is slower, and does not count
 BATCHES = 4  # of a validation, as well
@@ -55,7 +55,7 @@ def concerns_person(record: logging.LogRecord, kept: list[str] | None) -> bool:
     """Returns whether a record is a warning, or says how the run goes on; tables may be kept for later."""
     text = record.getMessage()
     if record.levelno >= logging.WARNING:
-        return DEPRECATED not in text
+        return not USELESS.search(text)
     if kept is not None and TABLE.match(text):
         kept.append(text.strip('\n'))
         return False

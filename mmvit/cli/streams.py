@@ -32,8 +32,8 @@ def outlive_readers() -> None:
         if type(stream) is io.TextIOWrapper:
             stream.flush()
             file = io.BufferedWriter(Outliving(stream.fileno(), 'w', closefd=False))
-            setattr(sys, name, io.TextIOWrapper(file, stream.encoding, stream.errors, None, stream.line_buffering,
-                                                stream.write_through))
+            setattr(sys, name, io.TextIOWrapper(file, stream.encoding, stream.errors, None,
+                                                stream.line_buffering or stream.write_through))  # -u
 
 
 class Outliving(io.FileIO):

@@ -91,8 +91,9 @@ def run(args: Namespace) -> None:
 
 def go(args: Namespace, cfg: 'Config') -> None:
     """Trains, and prints what comes next."""
+    from ..drawing.curves import draw_curves
     from ..running import train
     from ..utils.shell import next_commands
     runner = train(cfg, args.verbose)
     if runner.rank == 0:
-        print(*next_commands(runner.work_dir), sep='\n')
+        print(*draw_curves(cfg), *next_commands(runner.work_dir), sep='\n')

@@ -5,6 +5,7 @@ without it; an exception that is called bare names neither the file nor the anno
 exporters write every day, and that cannot be wrong.
 """
 import os.path as osp
+from collections import Counter
 from collections.abc import Callable
 from operator import itemgetter
 from typing import Any
@@ -184,6 +185,13 @@ def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return inter / np.where(union > 0, union, 1)
 
 
+def _single(coco: Coco) -> list[int]:
+    """Returns the positions of the categories that are classes and have one object."""
+    counts = Counter(str(annotation['category_id']) for annotation in coco.annotations)
+    return [i for i, category in enumerate(coco.categories)
+            if counts[str(category['id'])] == 1 and category['name'] in (coco.classes or coco.names)]
+
+
 WITHOUT_OBJECTS = suspicion('categories without objects', 'categories', _unused,
                             'there are no objects of the categories {ids}', None, shown='name')
 COCO_RULES = [
@@ -230,6 +238,9 @@ COCO_RULES = [
          evaluation='warning', repair=_order_categories),
     # Roboflow's root category, LabelMe's _background_: their AP is 0, or is left out of the mean
     WITHOUT_OBJECTS,
+    # all that is learned of the category is one object
+    Rule('categories with a single object', 'categories', _single,
+         '{count} of {total} categories have a single object: {ids}; add some', 'warning', '', shown='name'),
     # objects are dropped
     Rule('image_id of no image', 'annotations',
          lambda coco: [i for i, entry in enumerate(coco.annotations) if entry['image_id'] not in coco.image_of],

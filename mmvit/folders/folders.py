@@ -18,6 +18,7 @@ from .copies import originals_of, shared_images
 from .rasters import Raster, raster_problems
 from .rules import Problem, raise_or_warn
 
+FEW = 10  # images of a validation, of which one is worth more points than trainings differ by
 MOVES = 50  # per class, in the search for a split
 
 
@@ -66,9 +67,13 @@ class FolderData:
         An image that is in both is an error with ``is_full``, else a warning.
         """
         chosen = {part: rasters for part, rasters in self.rasters.items() if part in parts}
+        few = []
+        if 'val' in parts and 0 < self.num_val < FEW:
+            few.append(Problem(f'there are {self.num_val} validation images: each is worth about '
+                               f'{100 / self.num_val:.3g} points of the figures', is_error=False))
         return [*(problem for part, rasters in chosen.items()
                   for problem in raster_problems(rasters, part == 'val', self.classes, is_full, self.digests)),
-                *shared_images(chosen.get('train', ()), chosen.get('val', ()), is_full, self.digests)]
+                *few, *shared_images(chosen.get('train', ()), chosen.get('val', ()), is_full, self.digests)]
 
 
 @dataclass(frozen=True)

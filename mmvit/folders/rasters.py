@@ -1,13 +1,14 @@
 """Looks at each image and mask of data, and the rules for what is seen; the second pass, after annotations."""
 import io
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from math import inf
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -19,6 +20,7 @@ from ..utils.images import IGNORED, digest_of, image_info
 from ..utils.shell import console_of
 from .rules import HALF, Problem, Rule, apply, each, suspicion
 
+T = TypeVar('T')
 READERS = 16  # threads that read files
 MANY = 200  # images or masks, of which a bar is shown
 IMAGES_TO_CHECK = 100  # of a config's data set, which keeps the start of a training fast
@@ -106,11 +108,16 @@ def raster_problems(rasters: Sequence[Raster], is_evaluated: bool, names: Sequen
 
 
 def seen_in_all(rasters: Sequence[Raster], decodes: bool = False) -> list[Seen]:
-    """Looks at all rasters, several at a time; shows a bar where there are many."""
+    """Looks at all rasters, several at a time."""
+    return read_all(partial(seen_in, decodes=decodes), rasters)
+
+
+def read_all(read: Callable[[T], Any], files: Collection[T]) -> list:
+    """Returns what a function reads of files, several at a time; shows a bar where there are many."""
     console = console_of(sys.stderr)
     with ThreadPoolExecutor(READERS) as pool:
-        return list(track(pool.map(partial(seen_in, decodes=decodes), rasters), 'reading images', len(rasters),
-                          console=console, transient=True, disable=len(rasters) < MANY or not console.is_terminal))
+        return list(track(pool.map(read, files), 'reading data', len(files), console=console, transient=True,
+                          disable=len(files) < MANY or not console.is_terminal))
 
 
 def seen_in(raster: Raster, decodes: bool = False) -> Seen:
@@ -172,6 +179,11 @@ def _missing_classes(data: Rasters) -> list[int]:
     return [label for label in range(len(data.names) if is_known else 0) if label not in data.labels]
 
 
+def _single_classes(data: Rasters) -> list[int]:
+    counts = Counter(label for seen in data.decoded for label in seen.labels or ())
+    return [label for label in range(len(data.names)) if counts[label] == 1]
+
+
 def _only_label(data: Rasters, i: int) -> str:
     return f'{sorted(data.labels)}, e.g. {data.decoded[i].raster.mask}'
 
@@ -218,4 +230,7 @@ RASTER_RULES = [
     # a line too many in classes.txt, or labels from 1, give classes the names of others
     suspicion('classes of classes.txt that no mask has', 'names', _missing_classes, 'no mask has the classes {ids}',
               None),
+    # all that is learned of the class is one image
+    Rule('classes that a single mask has', 'names', _single_classes,
+         '{count} of {total} classes are in a single training mask: {ids}; add some', 'warning', ''),
 ]

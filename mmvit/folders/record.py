@@ -6,7 +6,6 @@ written. It has no times and no places, so that a folder may be moved or copied.
 import json
 import os.path as osp
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePath
 from types import MappingProxyType
 
@@ -17,7 +16,7 @@ from mmvit_backbones.errors import UsageError
 from ..configs.files import datasets_of, own_lists
 from ..utils.images import SUFFIXES, digest_at, images_in
 from .folders import FolderData, write_file
-from .rasters import READERS
+from .rasters import read_all
 
 RECORD = 'folder.json'
 
@@ -98,5 +97,4 @@ def digests_of(folder: str, names: Iterable[str], known: Mapping[str, str] = Map
     """
     known = {osp.normpath(path): digest for path, digest in known.items()}
     paths = {PurePath(name).as_posix(): osp.normpath(osp.join(folder, name)) for name in names}
-    with ThreadPoolExecutor(READERS) as pool:
-        return dict(zip(paths, pool.map(lambda path: known.get(path) or digest_at(path), paths.values())))
+    return dict(zip(paths, read_all(lambda path: known.get(path) or digest_at(path), paths.values())))

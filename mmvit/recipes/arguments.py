@@ -115,8 +115,8 @@ class FineTuning:
     ema: bool = declare(False, 'custom_hooks')
     light: bool = declare(False, 'model.roi_head')
     seed: int | None = declare(None, limits=SEED)
-    layer_decay: float | None = declare(
-        None, limits=Limits(0, 1, '(]', is_whole=False), metavar='FACTOR', is_compared=True)
+    layer_decay: float | None = declare(None, 'optim_wrapper.paramwise_cfg.decay_rate',
+                                        Limits(0, 1, '(]', is_whole=False), metavar='FACTOR', is_compared=True)
     decay_type: Literal['layer_wise', 'stage_wise', 'level_wise'] = declare(
         'layer_wise', limits=Limits(words=('layer_wise', 'stage_wise', 'level_wise')))
     precision: str | None = declare(None, limits=Limits(words=tuple(PRECISIONS)))

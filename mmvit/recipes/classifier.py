@@ -70,9 +70,9 @@ def make_evaluation(data: FolderData, size: tuple[int, int], model: Mapping) -> 
         dict(type='PackInputs'),
     ]
     loader = dict(batch_size=16, dataset={**data.val, 'pipeline': pipeline})
-    accuracy = dict(type='Accuracy', topk=(1, 5) if len(data.classes) > 5 else (1, ))  # of five, all are right
-    return dict(val_dataloader=loader, val_evaluator=accuracy, test_dataloader=loader,
-                test_evaluator=[accuracy, dict(type='PerClassAccuracy')])
+    topk = (1, 5) if len(data.classes) > 5 else (1, )  # of five, all are right
+    evaluator = [dict(type='Accuracy', topk=topk), dict(type='PerClassAccuracy')]
+    return dict(val_dataloader=loader, val_evaluator=evaluator, test_dataloader=loader, test_evaluator=evaluator)
 
 
 def make_train_loader(data: FolderData, size: tuple[int, int], batch_size: int, network: Network, epochs: int) -> dict:

@@ -144,6 +144,9 @@ def summarize(given: FineTuning, network: Network, data: FolderData, schedule: S
     rates = f'{schedule.lr:.3g} at its peak'
     if given.freeze != ALL and schedule.pretrained_mult != 1:
         rates += f' for new layers, {schedule.lr * schedule.pretrained_mult:.3g} for pretrained ones'
+    if given.freeze != ALL and schedule.layer_decay != 1:
+        rates += f', times {schedule.layer_decay:g} from each layer to the one before it'
+    frozen = network.backbone.get('frozen_stages', -1)
     return [
         f'network     {network.name}, {"light " if given.light else ""}{model}, starting from {source}',
         f'data        {folder}: {data.num_train} training images, {data.num_val} validation images',
@@ -152,7 +155,8 @@ def summarize(given: FineTuning, network: Network, data: FolderData, schedule: S
         f'length      {count(schedule.epochs, "epoch")} of {count(schedule.steps_per_epoch, "step")} of '
         f'{count(schedule.images_per_step, "image")}; validation every {count(schedule.val_interval, "epoch")}',
         f'rate        AdamW, {rates}; {schedule.precision}',
-        *([f'frozen      {given.freeze} stages of the backbone'] if given.freeze is not None else []),
+        *(['frozen      ' + ('the whole backbone' if given.freeze == ALL else
+                              f'stem and {count(frozen, "stage")} of the backbone')] if frozen >= 0 else []),
         f'work dir    {given.work_dir}']
 
 

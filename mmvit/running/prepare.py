@@ -70,8 +70,9 @@ def prepare_training(config: str | Config, *, processes: int = 1, check: bool = 
         check_data(cfg, ['train', 'val'])
     if is_first_process():
         check_work_dir(cfg, check)
-    if check:
-        rehearse(cfg, processes)
+    is_timed = 'recipe' in cfg and processes == 1 and not resume
+    if check and (told := rehearse(cfg, processes, is_timed=is_timed)):
+        print(told, flush=True)
     if resume in (True, 'auto') and not osp.isfile(osp.join(cfg.work_dir, LAST)) and is_first_process():
         print(f'nothing to resume in {cfg.work_dir}: a new training starts', flush=True)
     return Prepared(cfg, config if isinstance(config, str) else str(cfg.filename), data_root=options.get('data_root'))

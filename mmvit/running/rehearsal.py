@@ -25,10 +25,11 @@ from mmvit_backbones.zoo.loading import read_state, safe_loading
 from ..configs.outputs import check_copy
 from ..utils.distributed import warn
 from ..utils.frameworks import quiet, use_framework
-from ..utils.pytorch_errors import named, why
+from ..utils.pytorch_errors import named, pytorch_errors_named, why
 from .checkpoints import check_start, use_tested
 from .runners import Run, runner_type
 from .strides import checked_strides
+from .terminal import rehearse_pace
 
 SIDE = 128  # pixels of the longer side of the images
 
@@ -83,17 +84,19 @@ def read_first(loop: Any) -> Any:
     return loop
 
 
-def rehearse(cfg: Config, processes: int = 1, is_test: bool = False) -> None:
+def rehearse(cfg: Config, processes: int = 1, is_test: bool = False, is_timed: bool = False) -> str:
     """Builds all parts of a training, and computes a loss on the CPU, with images reduced to about 128 pixels.
 
-    Nothing is written but a temporary folder.
+    Nothing is written but a temporary folder. Returns a line that says how long the training takes, or nothing.
 
     Args:
         cfg (Config): Config of the training.
         processes (int): Number of its processes. Defaults to 1.
         is_test (bool): Whether to build those of a test, and load its checkpoint. Defaults to False.
+        is_timed (bool): Whether to run some steps as the training does, too. Defaults to False.
 
     Raises:
+        TrainingError: If memory is too small for a step.
         UsageError: If a part cannot be built, or the model fails; the message names the setting, or the layer.
         CheckpointError: If the checkpoint to start from does not fit.
     """
@@ -103,7 +106,7 @@ def rehearse(cfg: Config, processes: int = 1, is_test: bool = False) -> None:
     base: Any = RUNNERS.get(name)
     if not issubclass(base, Runner):
         warn(f'--check builds no {name}; what does not fit is named when the run starts')
-        return
+        return ''
     with warnings.catch_warnings(), log_from(logging.CRITICAL), TemporaryDirectory() as folder, safe_loading():
         warnings.simplefilter('ignore')
         own = deepcopy(cfg)
@@ -114,6 +117,8 @@ def rehearse(cfg: Config, processes: int = 1, is_test: bool = False) -> None:
             run: Any = runner_type(name, Rehearsal).from_cfg(own)
             run.processes = processes
             run.test() if is_test else run.train()
+            with pytorch_errors_named('train', 'val'):
+                return rehearse_pace(run) if is_timed else ''
 
 
 def check_heads(model: nn.Module, dataset: Any) -> None:

@@ -1,7 +1,7 @@
 """Trains and tests finished configs with MMEngine's runner."""
 import os.path as osp
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from typing import Any
 
@@ -39,7 +39,8 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
 
     The run gets the config as it is. Before it starts, a work dir that is in use, a data set without a batch and a
     checkpoint of another network are refused. Checkpoints are read without running code in them. For a recipe of
-    ``recipes.fine_tune``, the terminal shows a part of OpenMMLab's log: steps, validations and warnings.
+    ``recipes.fine_tune``, the terminal shows in place of OpenMMLab's log how long it takes, some steps, validations,
+    warnings, and the best checkpoint.
 
     Args:
         cfg (Config): A finished config, such as those of :func:`training_config` and ``recipes.fine_tune``, with a
@@ -64,7 +65,7 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
         with named(f'config {cfg.filename}'), pytorch_errors_named(work_dir=cfg.work_dir):  # of a model too large, too
             runner = build_runner(cfg, verbose)
         add_hooks(runner, *ALWAYS)
-        with faults_named(runner, 'train', 'val'), show_run(runner, verbose):
+        with faults_named(runner, 'train', 'val'), shown_briefly(runner, verbose, is_training=True):
             warn_of_others(runner, cfg)
             runner.train()
     return runner
@@ -90,7 +91,7 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
         with named(f'config {cfg.filename}'), pytorch_errors_named():
             runner = build_runner(cfg, verbose)
         add_hooks(runner, LabelRangeHook)
-        with faults_named(runner, 'test'), show_run(runner, verbose):
+        with faults_named(runner, 'test'), shown_briefly(runner, verbose):
             metrics = runner.test()
     if runner.rank == 0:
         show_metrics(metrics)
@@ -121,11 +122,6 @@ def faults_named(runner: Any, *splits: str) -> Iterator[None]:
     work_dir = runner.work_dir if 'train' in splits else None
     with pytorch_errors_named(*splits, work_dir=work_dir), unread_image_named(datasets):
         yield
-
-
-def show_run(runner: Any, verbose: bool) -> AbstractContextManager:
-    """Returns the context in which a run of a recipe shows a part of its log, except with ``verbose``."""
-    return shown_briefly(runner) if 'recipe' in runner.cfg and not verbose else nullcontext()
 
 
 def build_runner(cfg: Config, verbose: bool = True) -> AnyRunner:

@@ -69,9 +69,10 @@ class Run(Base):
         try:
             super()._init_model_weights()
         except CheckpointError as error:
-            raise UsageError(f'pretrained weights: {error}; see docs/zoo.md for available weights, or start from '
-                             'random weights with model.backbone.init_cfg=None (for a network and a folder: '
-                             '--no-pretrained)') from error
+            remedy = ('pass --pretrained FILE with another file or --no-pretrained for random weights'
+                      if 'recipe' in self.cfg else
+                      'see docs/zoo.md for available weights, or set model.backbone.init_cfg=None for random weights')
+            raise UsageError(f'pretrained weights: {error}; {remedy}') from error
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         if not self.distributed or get_device() != 'cpu':

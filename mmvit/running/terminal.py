@@ -1,29 +1,164 @@
-"""Shows of a run's log what a person needs: steps, validations, tables and warnings. The log file has every line."""
+"""Shows of a run what a person needs: of a training at most some forty lines. The log file has every line."""
 import io
 import logging
+import math
 import re
+import statistics
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from datetime import timedelta
+from functools import partial
+from itertools import chain, islice, pairwise, repeat
+from typing import Any, TextIO
 
+import torch
+from mmengine.device import get_device
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-SHOWN = re.compile(r'(Epoch|Iter)\(|\n?[|+]|(per|accuracy by) class|The best checkpoint|resumed|the monitored metric')
-DEPRECATED = 'will be deprecated in future'  # functions that OpenMMLab itself calls
+from ..configs.tasks import find_task
+from ..utils.shell import short_path
+
+TABLE = re.compile(r'\n?[|+]|(per|accuracy by) class')  # figures by class
+SHOWN = re.compile(r'Epoch\(test|resumed|the monitored metric')
+USELESS = re.compile(r'will be deprecated in future|The prefix is not set')  # of what OpenMMLab itself does
+TIME = 'time        about {} (h:min:s): {}'
+STEPS = 5  # from which the first estimate is; the first of them is slower, and does not count
+BATCHES = 4  # of a validation, as well
+LINES, FEWEST = 30, 20  # of steps, and the fewest steps from line to line
 
 
 @contextmanager
-def shown_briefly(runner: Runner) -> Iterator[None]:
-    """Hides the other lines of a run's log, and what is printed meanwhile, as by pycocotools."""
+def shown_briefly(runner: Runner, verbose: bool = False, is_training: bool = False) -> Iterator[None]:
+    """Hides the other lines of the log of a recipe's run, and what is printed meanwhile, as by pycocotools.
+
+    With ``verbose``, as of other configs, all is shown. A training has a :class:`.ProgressHook` in their place, which
+    shows the tables of its best validation.
+    """
+    if verbose or 'recipe' not in runner.cfg:
+        yield
+        return
+    progress = ProgressHook(sys.stdout if runner.rank == 0 else io.StringIO())
+    if is_training:
+        runner.register_hook(progress)
     for handler in runner.logger.handlers:
         if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
             handler.setStream(sys.stdout)
-            handler.addFilter(concerns_person)
+            handler.addFilter(partial(concerns_person, kept=progress.tables if is_training else None))
     with redirect_stdout(io.StringIO()):
         yield
 
 
-def concerns_person(record: logging.LogRecord) -> bool:
-    """Returns whether a record is a warning, or says how the run goes on."""
+def concerns_person(record: logging.LogRecord, kept: list[str] | None) -> bool:
+    """Returns whether a record is a warning, or says how the run goes on; tables may be kept for later."""
     text = record.getMessage()
-    return DEPRECATED not in text if record.levelno >= logging.WARNING else SHOWN.match(text) is not None
+    if record.levelno >= logging.WARNING:
+        return not USELESS.search(text)
+    if kept is not None and TABLE.match(text):
+        kept.append(text.strip('\n'))
+        return False
+    return bool(SHOWN.match(text) or TABLE.match(text))
+
+
+class ProgressHook(Hook):
+    """Prints how long a training takes, its steps and validations, and at the end the best one.
+
+    Args:
+        out (TextIO): Where to print.
+
+    Attributes:
+        tables (list[str]): Figures by class that are logged, up to the end of their validation.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self, out: TextIO) -> None:
+        self.print, self.tables = partial(print, sep='\n', file=out, flush=True), []
+        self.best, self.tables_of_best = None, []  # checkpoint, and its figures by class
+        self.steps, self.end, self.validation = 0, 0., 0.  # number; when the last one ended; seconds of a validation
+
+    def before_train(self, runner: Runner) -> None:
+        self.best, self.validation = runner.message_hub.runtime_info.get('best_ckpt'), time_validation(runner)
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        loop: Any = runner.train_loop
+        self.steps, self.end, done = self.steps + 1, time.perf_counter(), loop.iter + 1
+        times = runner.message_hub.get_scalar('train/time').data[0][-self.steps:]  # not those before --resume
+        times = times[1:].tolist() or times.tolist()
+        if self.steps == STEPS:
+            self.print(TIME.format(*time_left(loop, done, statistics.median(times), self.validation)))
+        if done % steps_per_line(loop) == 0 or done == loop.max_iters:
+            left, _ = time_left(loop, done, statistics.fmean(times), self.validation)
+            loss = runner.message_hub.get_scalar('train/loss').mean(runner.log_processor.window_size)
+            self.print(f'epoch {loop.epoch + 1} of {loop.max_epochs}  step {done} of {loop.max_iters}  '
+                       f'loss {loss:.4f}  rate {rates_of(runner)}  {left} left')
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        self.validation = time.perf_counter() - self.end  # with its checkpoints
+        name, best = find_task(runner.cfg.default_scope).metric, runner.message_hub.runtime_info.get('best_ckpt')
+        is_best = best != self.best
+        if is_best:
+            self.best, self.tables_of_best = best, [*self.tables]
+        self.tables.clear()
+        if metrics and name in metrics:
+            self.print(f'validation  epoch {runner.epoch}  {name} {metrics[name]:.4g}{", the best so far" * is_best}')
+
+    def after_train(self, runner: Runner) -> None:
+        if self.best:
+            epoch, score = re.search(r'epoch_(\d+)', self.best), runner.message_hub.get_info('best_score')
+            self.print(f'best        {find_task(runner.cfg.default_scope).metric} {score:.4g} after epoch '
+                       f'{epoch and epoch[1]}: {short_path(self.best)}', *self.tables_of_best)
+
+
+def steps_per_line(loop: Any) -> int:
+    """Returns after how many steps there is a line: whole epochs, or in long ones a part."""
+    length = len(loop.dataloader)
+    steps = max(min(FEWEST, length), math.ceil(loop.max_iters / LINES))
+    return steps if 2 * steps < length else math.ceil(steps / length) * length
+
+
+def rates_of(runner: Runner) -> str:
+    """Returns the rate of new layers, and if some are pretrained that of these before its decay."""
+    wrapper: Any = runner.optim_wrapper
+    rates = {group['lr'] for group in wrapper.param_groups}
+    mult = (runner.cfg.optim_wrapper.get('paramwise_cfg') or {}).get('pretrained_mult', 1)
+    return f'{max(rates):.2g}' + (f', {mult * max(rates):.2g}' if mult != 1 and len(rates) > 1 else '')
+
+
+# ---- time
+
+
+def rehearse_pace(runner: Any) -> str:
+    """Returns how long a training takes that does not start, after some of its steps."""
+    loop, model = runner.train_loop, runner.model.to(get_device()).train()
+    batches = islice(chain.from_iterable(repeat(loop.dataloader)), STEPS)
+    step = median_time(model.train_step(batch, runner.optim_wrapper) for batch in batches)
+    return TIME.format(*time_left(loop, 0, step, time_validation(runner)))
+
+
+def time_validation(runner: Any) -> float:
+    """Returns the seconds of a validation, of which a few batches are run."""
+    batches = runner.val_loop.dataloader
+    runner.call_hook('before_val')
+    runner.model.eval()
+    with torch.no_grad():
+        seconds = median_time(map(runner.model.val_step, islice(batches, BATCHES)))
+    runner.call_hook('after_val')
+    return seconds * len(batches)
+
+
+def median_time(done: Iterator) -> float:
+    """Returns the median of the seconds that each value of an iterator takes but the first, if there are several."""
+    ends = [time.perf_counter(), *(time.perf_counter() for _ in done)]
+    times = [end - begin for begin, end in pairwise(ends)]
+    return statistics.median(times[1:] or times)
+
+
+def time_left(loop: Any, done: int, step: float, validation: float) -> tuple[timedelta, str]:
+    """Returns how long a training goes on after some steps, by the seconds of a step and of a validation; and why."""
+    steps = loop.max_iters - done
+    validations = math.ceil(loop.max_epochs / loop.val_interval) - loop.epoch // loop.val_interval
+    return (timedelta(seconds=round(steps * step + validations * validation)),
+            f'{steps} steps of {step:.2g} s, {validations} validations of {validation:.2g} s')

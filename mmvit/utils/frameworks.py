@@ -11,7 +11,7 @@ from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, Registry, init_default_scope
 from torch import nn
 
-from mmvit_backbones.errors import UsageError
+from mmvit_backbones.errors import MMViTError, UsageError
 from mmvit_backbones.zoo.loading import safe_loading
 
 from .pytorch_errors import named
@@ -21,11 +21,13 @@ FRAMEWORKS = ('mmdet', 'mmseg', 'mmpretrain')
 
 @contextmanager
 def quiet() -> Iterator[io.StringIO]:
-    """Collects what is printed; if an exception is raised, prints it."""
+    """Collects what is printed; if an exception is raised that does not say all in a line, prints it."""
     text = io.StringIO()
     try:
         with redirect_stdout(text):
             yield text
+    except MMViTError:
+        raise
     except BaseException:
         print(text.getvalue(), file=sys.stderr, end='')
         raise

@@ -25,6 +25,10 @@ from ..utils.image_sizes import height_and_width
 from ..utils.initialization import with_own_pretrained
 from ..utils.installation import install_command
 from ..utils.messages import near_names
+from ..zoo.checkpoints import read_checkpoint
+from ..zoo.foreign_names import describe_names
+from ..zoo.hubs import brief_warnings
+from ..zoo.state_dicts import find_state_dict
 
 try:
     import timm
@@ -267,7 +271,7 @@ def create(name: str, pretrained: bool, arguments: dict[str, Any]) -> tuple[Any,
     for options in ANY_SIZE:
         missing: set[str] = set()
         try:
-            with recorded_loading(missing):
+            with recorded_loading(missing), brief_warnings(f'timm:{name}'):
                 network = timm.create_model(name, pretrained=pretrained, num_classes=0, **options, **arguments)
         except TypeError as error:  # the network does not have these arguments
             refused = error
@@ -277,9 +281,11 @@ def create(name: str, pretrained: bool, arguments: dict[str, Any]) -> tuple[Any,
                 raise UsageError(f'timm:{name} cannot be built: {first_line(error)}') from error
             file = file_of(arguments)
             check_complete(name, missing, file)
-            remedy = '' if file else '; download them elsewhere, and set pretrained_cfg_overlay=dict(file=FILE)'
-            raise CheckpointError(f'{file or "the weights"} cannot be loaded into timm:{name}: {first_line(error)}'
-                                  f'{remedy}') from error
+            if file:
+                raise CheckpointError(f'{file} cannot be loaded into timm:{name}: {first_line(error)}') from error
+            raise CheckpointError(f'the weights of timm:{name} cannot be downloaded: {first_line(error)}; download '
+                                  f'{address_of(name)} elsewhere, and pass the file: --pretrained FILE, in a config '
+                                  'pretrained_cfg_overlay=dict(file=FILE)') from error
         return network, bool(options), missing
     assert refused is not None
     raise UsageError(f'timm:{name} cannot be built with {arguments}: {refused}') from refused
@@ -307,15 +313,22 @@ def file_of(arguments: dict[str, Any]) -> str | None:
     return (arguments.get('pretrained_cfg_overlay') or {}).get('file')
 
 
+def address_of(name: str) -> str:
+    """Returns where the weights of a network are that timm downloads."""
+    cfg = timm.get_pretrained_cfg(name) or timm.models.PretrainedCfg()
+    return f'https://huggingface.co/{cfg.hf_hub_id}/resolve/main/model.safetensors' if cfg.hf_hub_id else f'{cfg.url}'
+
+
 def check_complete(name: str, missing: set[str], file: str | None) -> None:
     """Raises CheckpointError if a file lacks weights of a network; timm says so in its log only.
 
     It may lack what the network only has by its arguments.
     """
     lacking = sorted(missing & timm.create_model(name).state_dict().keys()) if file and missing else []
-    if lacking:
-        raise CheckpointError(f'{file} lacks {len(lacking)} weights of timm:{name}, such as {lacking[0]}; a training '
-                              "with TimmBackbone is loaded by init_cfg=dict(type='Pretrained', checkpoint=FILE)")
+    if file and lacking:
+        remedy = describe_names(find_state_dict(read_checkpoint(file))[0]) or (
+            "; a training with TimmBackbone is loaded by init_cfg=dict(type='Pretrained', checkpoint=FILE)")
+        raise CheckpointError(f'{file} lacks {len(lacking)} weights of timm:{name}, such as {lacking[0]}{remedy}')
 
 
 def on_meta(network: nn.Module) -> Any:

@@ -2,10 +2,11 @@
 
 ``timm://NAME`` can start a network with the same tensors; see ``converters/library_layout.py``.
 """
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -70,7 +71,7 @@ def fetch_openmmlab(name: str) -> Path:
     url: str = urls.get(model, '')
     if not url.startswith(('http://', 'https://')):
         raise CheckpointNotFoundError(f'{name}: MMEngine has no URL for this name{near_names(model, urls)}')
-    with _downloading(name):
+    with _downloading(name, url):
         return _fetch_to_hub(url)
 
 
@@ -86,17 +87,40 @@ def _fetch_to_hub(url: str) -> Path:
 
 
 @contextmanager
-def _downloading(name: str) -> Iterator[None]:
+def brief_warnings(name: str) -> Iterator[None]:
+    """Lets timm name two unknown names of weights, not all, and its downloader say once that it tries again."""
+    told = []
+
+    def is_first(record: logging.LogRecord) -> bool:
+        told.append(record)
+        record.msg, record.args = f'{name}: the download gets no answer and is tried again', ()
+        return len(told) == 1
+
+    def shorten(record: logging.LogRecord) -> bool:
+        text = re.sub(r'\(([^(),]+, [^(),]+), [^()]+\)', r'(\1, ...)', record.getMessage())
+        record.msg, record.args = f'{name}: {text}', ()
+        return True
+
+    with ExitStack() as filters:
+        for logger, each in ('huggingface_hub.utils._http', is_first), ('timm.models._builder', shorten):
+            logging.getLogger(logger).addFilter(each)
+            filters.callback(logging.getLogger(logger).removeFilter, each)
+        yield
+
+
+@contextmanager
+def _downloading(name: str, url: str = 'it') -> Iterator[None]:
     if images := images_of(name):
         print_log(f'{name}: mean {images.mean}, std {images.std}, license {timm_config(name)["license"] or "unknown"}',
                   logger='current')
     try:
-        yield
+        with brief_warnings(name):
+            yield
     except CheckpointError:
         raise
     except Exception as error:  # the libraries' downloaders raise errors of several packages
-        raise CheckpointError(f'{name} cannot be downloaded: {first_line(error)}; download it elsewhere and use the '
-                              'file instead of the name') from error
+        raise CheckpointError(f'{name} cannot be downloaded: {first_line(error)}; download {url} elsewhere and use '
+                              'the file instead of the name') from error
 
 
 def timm_config(name: str) -> Mapping:

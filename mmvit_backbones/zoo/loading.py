@@ -28,6 +28,7 @@ from .checkpoints import read_checkpoint, read_published
 from .converters.layout import Layout
 from .converters.library_layout import LibraryLayout, shortened
 from .download import cached_file
+from .foreign_names import describe_names
 from .settings import setting
 from .state_dicts import OUR_PREFIXES, find_prefixes, find_state_dict, strip_prefix
 from .variants import OFFICIAL, VARIANTS, Variant, find_variant
@@ -356,7 +357,7 @@ def _no_match(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> C
     other = next((name for name in weights if name not in own), None)
     got = f'got {other!r}' if other else 'but the checkpoint has no weights'
     return CheckpointError(f'checkpoint {source} is for another network: its keys do not match {type(model).__name__}; '
-                           f'expected {expected!r}, {got}{hint}')
+                           f'expected {expected!r}, {got}{hint or describe_names(weights)}')
 
 
 def _other_network(source: str, counts: str, examples: list[str]) -> CheckpointError:

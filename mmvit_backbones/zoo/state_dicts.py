@@ -50,8 +50,9 @@ def find_state_dict(checkpoint: Mapping, layouts: Sequence[Layout] = (), own: Co
     if not chosen or not all(_are_equal(rivals[0], other) for other in rivals[1:]):
         there = ', '.join(dict.fromkeys(repr(place.start + place.inside) for place in places))
         given = f', got {prefix!r}' if prefix else ''
-        raise CheckpointError(f'checkpoint {source} has weights that fit with the prefixes {there}: set prefix '
-                              f'(--prefix, or model.backbone.init_cfg.prefix in a config) to one of them{given}')
+        raise CheckpointError(f'checkpoint {source} has weights that fit with the prefixes {there}: choose one '
+                              'by --cfg-options model.backbone.init_cfg.prefix=PREFIX, or --prefix of mmvit weights '
+                              f'convert{given}')
     start, inside, layout = chosen[0]
     return strip_prefix(found[start], inside.removesuffix(chosen[0].rest(prefix) or '')), layout
 

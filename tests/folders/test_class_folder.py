@@ -108,3 +108,16 @@ def test_other_data_after_an_image_are_ignored(tmp_path):
     with (tmp_path / 'train/cat/a.jpg').open('ab') as file:
         file.write(b'x' * 1000)
     assert read_class_folder(tmp_path).num_train == 2
+
+
+def test_few_images_are_told(tmp_path, capsys):
+    """Of ten validation images, each is worth 10 points, which no comparison survives."""
+    write(tmp_path, 'train/cat/a.jpg', 'train/dog/a.jpg', 'train/dog/b.jpg',
+          *(f'val/{name}/{i}.jpg' for name in ('cat', 'dog') for i in range(2)))
+    read_class_folder(tmp_path)
+    err = capsys.readouterr().err
+    assert 'single training image: cat;' in err and '25 points' in err
+    write(tmp_path, 'train/cat/b.jpg', *(f'val/cat/{i}.jpg' for i in range(2, 8)))
+    read_class_folder(tmp_path)
+    err = capsys.readouterr().err
+    assert 'single' not in err and 'points' not in err

@@ -300,6 +300,17 @@ def test_categories_without_objects(classes, content, tmp_path):
     assert found == [f'file.json: there are no objects of the categories {"b" if classes == "ab" else "b, c"}']
 
 
+@pytest.mark.parametrize('options, is_told', [
+    ({}, True), (dict(is_evaluated=True), False), (dict(classes='ac'), False)])
+def test_categories_with_a_single_object(options, is_told, content, tmp_path):
+    """In the training alone, and of the classes alone."""
+    for annotation in content['annotations'][4:]:
+        annotation['category_id'] = 1
+    content['annotations'][2]['category_id'] = 1  # b has the second annotation alone, and c none
+    found = [text for is_error, text in problems(content, tmp_path, **options) if 'single object' in text]
+    assert found == (['file.json: 1 of 3 categories have a single object: b; add some'] if is_told else [])
+
+
 def test_images_are_accounted_for(content, tmp_path, capsys, monkeypatch):
     """Hidden files, and files with other suffixes, are not counted."""
     report_images(Coco('file.json', content, str(tmp_path)))

@@ -145,3 +145,13 @@ def test_files_that_cannot_be_read(name, folder):
         damage(folder / name, kind)
         with raises(UsageError, f'{name} cannot be read'):
             read_seg_folder(folder)
+
+
+def test_few_masks_are_told(folder, capsys):
+    """A class that one training mask has, and validation images of which each is worth half of the figures."""
+    masks = sorted(folder.glob('masks/train/*'))
+    for mask in masks[1:]:
+        Image.fromarray(np.zeros_like(np.array(Image.open(mask)))).save(mask)
+    read_seg_folder(folder)
+    err = capsys.readouterr().err
+    assert f'single training mask: {CLASSES[1]};' in err and '50 points' in err

@@ -58,6 +58,16 @@ def place(trained, tmp_path, monkeypatch) -> Path:
     return tmp_path / 'place'
 
 
+def test_a_check_tells_how_long_the_training_takes(tmp_path, monkeypatch, capsys):
+    """From the steps of the training itself: two of four images, then a validation."""
+    monkeypatch.chdir(tmp_path)
+    for name in 'ab':
+        add_images(Path('data', name), 0, 6)
+    call('train', *NETWORK, *OPTIONS, '--check')
+    told, = (line for line in capsys.readouterr().out.splitlines() if line.startswith('time '))
+    assert ' 2 steps' in told and ' 1 validation' in told
+
+
 def record() -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (WORK_DIR / 'recipe').iterdir()}
 

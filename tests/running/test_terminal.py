@@ -3,6 +3,8 @@ from pathlib import Path
 from shlex import quote
 
 import pytest
+import torch
+from mmengine.config import Config
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 from runs import TINY, Run
@@ -11,6 +13,7 @@ from tiny_runs import Line, loader_of, log_of, runner_of
 
 from mmvit.running.terminal import shown_briefly
 from mmvit.utils.tables import show_metrics
+from mmvit_backbones.zoo.reading import read_file
 
 HIDDEN = 'Saving checkpoint at 3 epochs', 'System environment', 'Hooks will be executed', 'Exp name'
 
@@ -24,7 +27,8 @@ _base_ = {str(TINY)!r}
 recipe = dict(network='rest_lite')
 custom_hooks = [dict(type='ExactResumeHook'), dict(type='OwnFilesHook')]
 default_hooks = dict(checkpoint=dict(save_best='accuracy/top1'))
-test_evaluator = [dict(type='Accuracy'), dict(type='PerClassAccuracy')]
+val_evaluator = test_evaluator = [dict(type='Accuracy'), dict(type='PerClassAccuracy')]
+randomness = dict(seed=0)
 """)
     return path
 
@@ -40,13 +44,18 @@ def trained(config, tmp_path_factory) -> tuple[str, Path]:
 
 @pytest.mark.workflow
 def test_a_training_shows_its_steps_and_what_comes_next(trained):
+    """An epoch of few steps has one line; the figures by class are those of the best validation."""
     shown, work_dir = trained
     lines = shown.splitlines()
     for epoch in 1, 2, 3:
-        assert any(f'Epoch(train) [{epoch}]' in line.replace('  ', ' ') and 'eta: ' in line and 'loss: ' in line
-                   for line in lines)
-        assert sum(f'Epoch(val) [{epoch}]' in line and 'accuracy/top1' in line for line in lines) == 1
-    assert any('The best checkpoint' in line for line in lines) and not any(text in shown for text in HIDDEN)
+        assert sum(f'epoch {epoch} of 3' in line and 'loss ' in line and ' left' in line for line in lines) == 1
+        assert sum(line.startswith('validation') and f'epoch {epoch} ' in line and 'accuracy/top1' in line
+                   for line in lines) == 1
+    assert not any(text in shown for text in HIDDEN)
+    best, = (line for line in lines if line.startswith('best '))
+    assert best.endswith('.pth') and 'best_accuracy_top1_epoch' in best
+    assert lines.index(best) < lines.index('accuracy by class:') and shown.count('accuracy by class') == 1
+    assert (work_dir / 'curves.png').is_file() and any('curves.png' in line for line in lines[-5:])
     assert all(f'mmvit {command}' in ' '.join(lines[-4:]) for command in ('test', 'predict IMAGE', 'export'))
     assert quote(str(work_dir)) in lines[-2]
     log = log_of(work_dir)
@@ -54,12 +63,22 @@ def test_a_training_shows_its_steps_and_what_comes_next(trained):
 
 
 @pytest.mark.workflow
-def test_other_configs_and_verbose_show_the_whole_log(config, tmp_path):
+def test_the_time_is_told_from_the_first_steps(trained):
+    """Twelve steps, of which seven follow then, with two of three validations."""
+    shown, _ = trained
+    told, = (line for line in shown.splitlines() if line.startswith('time '))
+    assert ' 7 steps' in told and ' 2 validations' in told
+
+
+@pytest.mark.workflow
+def test_other_configs_and_verbose_show_the_whole_log(trained, config, tmp_path):
     """Also with the hooks of recipes."""
     own = tmp_path / 'own.py'
     own.write_text(f"_base_ = {str(TINY)!r}\ncustom_hooks = [dict(type='ExactResumeHook'), dict(type='OwnFilesHook')]")
     verbose, other = start(tmp_path / 'verbose', '--verbose', config=config), start(tmp_path / 'other', config=own)
     assert [run.wait(200) for run in (verbose, other)] == [0, 0]
+    weights = [read_file(place / 'epoch_3.pth')['state_dict'] for place in (tmp_path / 'verbose', trained[1])]
+    assert all(torch.equal(x, weights[1][name]) for name, x in weights[0].items())  # timing changes nothing
     for run, work_dir in (verbose, tmp_path / 'verbose'), (other, tmp_path / 'other'):
         assert all(text in run.text for text in HIDDEN)
         steps = [line.rpartition(' - ')[2] for line in log_of(work_dir).splitlines() if 'Epoch(' in line]
@@ -110,11 +129,12 @@ class Warning(Hook):
 def test_warnings_are_shown_and_prints_of_metrics_are_not(tmp_path, capsys):
     runner = runner_of(tmp_path, model=Line(), val_dataloader=loader_of(), val_cfg={},
                        val_evaluator=Evaluator(Accuracy()), custom_hooks=[Warning()])
+    runner.cfg = Config(dict(runner.cfg, recipe={}, default_scope='mmpretrain'))
     capsys.readouterr()
-    with shown_briefly(runner):
+    with shown_briefly(runner, is_training=True):
         runner.train()
     shown = capsys.readouterr().out
-    assert 'the disk is nearly full' in shown and 'Average Precision' not in shown and 'acc: 0.5' in shown
+    assert 'the disk is nearly full' in shown and 'Average Precision' not in shown and 'epoch 3 of 3' in shown
     print('afterwards')
     assert 'afterwards' in capsys.readouterr().out
 

@@ -1,0 +1,32 @@
+"""The curves of a training."""
+import json
+from pathlib import Path
+
+from mmengine.config import Config
+from PIL import Image
+
+from mmvit.drawing.curves import draw_curves, read_scalars
+
+
+def write(work_dir: Path, second: str, *lines: dict) -> None:
+    file = work_dir / second / 'vis_data/scalars.json'
+    file.parent.mkdir(parents=True)
+    file.write_text('\n'.join(map(json.dumps, lines)))
+
+
+def test_a_resumed_training_has_one_curve(tmp_path):
+    """What was repeated after the checkpoint counts once; a test in the work dir does not."""
+    write(tmp_path, '20260101_000001', *(dict(step=20 * i, epoch=i, loss=1 / i) for i in (1, 2, 3)),
+          dict(step=1, mIoU=10.), dict(step=2, mIoU=20.))
+    write(tmp_path, '20260101_000002', dict(step=60, epoch=3, loss=5.), dict(step=2, mIoU=30.), dict(step=3, mIoU=1.))
+    write(tmp_path / 'test', '20260101_000003', dict(step=2, mIoU=99.))
+    assert read_scalars(tmp_path, 'mIoU') == ({1: 1., 2: 0.5, 3: 5.}, {1: 10., 2: 30., 3: 1.})
+    cfg = Config(dict(recipe={}, default_scope='mmseg', work_dir=str(tmp_path)))
+    line, = draw_curves(cfg)
+    with Image.open(tmp_path / 'curves.png') as image:
+        assert line.endswith('curves.png') and min(image.size) > 200
+
+
+def test_without_losses_nothing_is_drawn(tmp_path):
+    assert draw_curves(Config(dict(recipe={}, default_scope='mmdet', work_dir=str(tmp_path)))) == []
+    assert not any(tmp_path.iterdir())

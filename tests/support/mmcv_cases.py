@@ -1,0 +1,158 @@
+"""Calls of mmcv's functions with random numbers, for its compiled ones and for those in Python."""
+from collections.abc import Callable
+from functools import partial
+from itertools import product
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Inputs(NamedTuple):
+    """Draws tensors; uniform numbers are the same on all machines."""
+    dtype: torch.dtype
+    is_strided: bool
+    random: torch.Generator
+
+    def draw(self, *shape: int, low: float = 0, high: float = 1, step: float = 0) -> Tensor:
+        """Draws uniform numbers, or multiples of a step."""
+        x = low + (high - low) * torch.rand(*shape, generator=self.random, dtype=torch.float64)
+        return self.laid_out((x / step).floor() * step if step else x)
+
+    def laid_out(self, x: Tensor) -> Tensor:
+        """Returns a tensor in the dtype, perhaps with other strides: channels last, or every second number."""
+        x = x.to(self.dtype)
+        if not self.is_strided:
+            return x
+        return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else torch.stack([x, x], -1)[..., 0]
+
+    def boxes(self, count: int, step: float = 0, low: float = 0) -> Tensor:
+        corners, sizes = self.draw(count, 2, high=40, step=step), self.draw(count, 2, low=low, high=20, step=step)
+        return self.laid_out(torch.cat([corners, corners + sizes], 1))
+
+    def regions(self, count: int, **settings: float) -> Tensor:
+        return self.laid_out(torch.cat([self.draw(count, 1, high=2, step=1), self.boxes(count, **settings)], 1))
+
+
+def nms(ops: Any, inputs: Inputs, offset: int = 0, threshold: float = 0.7, count: int = 150, **boxes: float) -> list:
+    scores = inputs.draw(count, step=0.05)  # many of them equal
+    return [ops.nms(inputs.boxes(count, **boxes), scores, iou_threshold=threshold, offset=offset)]
+
+
+def nms_match(ops: Any, inputs: Inputs, count: int = 60, **boxes: float) -> list:
+    dets = inputs.laid_out(torch.cat([inputs.boxes(count, **boxes), inputs.draw(count, 1, step=0.05)], 1))
+    groups = ops.nms_match(dets, iou_threshold=0.6)
+    return [torch.tensor(sum(groups, [])), torch.tensor([len(group) for group in groups])]
+
+
+def softnms(ops: Any, inputs: Inputs, method: int, offset: int = 0, count: int = 60, min_score: float = 0.1,
+            **boxes: float) -> list:
+    dets = torch.zeros(count, 5, dtype=inputs.dtype)
+    indices = ops.softnms(inputs.boxes(count, **boxes), inputs.draw(count, step=0.05), dets, iou_threshold=0.3,
+                          sigma=0.5, min_score=min_score, method=method, offset=offset)
+    return [indices, dets[:len(indices)]]
+
+
+def bbox_overlaps(ops: Any, inputs: Inputs, mode: int, aligned: bool, offset: int, **boxes: float) -> list:
+    first, second = inputs.boxes(12, **boxes), inputs.boxes(12, **boxes)
+    ious = torch.zeros(12 if aligned else (12, 12), dtype=inputs.dtype)
+    ops.bbox_overlaps(first, second, ious, mode=mode, aligned=aligned, offset=offset)
+    return [ious]
+
+
+def roi_align(ops: Any, inputs: Inputs, count: int = 9, scale: float = 0.3, ratio: int = 0, aligned: bool = True,
+              **boxes: float) -> list:
+    maps, regions = inputs.draw(2, 3, 12, 15, low=-1), inputs.regions(count, **boxes)
+    output, empty = torch.zeros(count, 3, 3, 2, dtype=inputs.dtype), torch.zeros(0, dtype=inputs.dtype)
+    settings = dict(aligned_height=3, aligned_width=2, spatial_scale=scale, sampling_ratio=ratio, pool_mode=1,
+                    aligned=aligned)
+    ops.roi_align_forward(maps, regions, output, empty, empty, **settings)
+    gradient = torch.zeros(maps.shape, dtype=inputs.dtype)
+    ops.roi_align_backward(inputs.draw(count, 3, 3, 2, low=-1), regions, empty, empty, gradient, **settings)
+    return [output, gradient]
+
+
+class Places(NamedTuple):
+    """Strides, paddings and dilations of a deformable convolution of maps with 9 x 7 pixels, and its output's size."""
+    stride: tuple[int, int]
+    pad: tuple[int, int]
+    dilation: tuple[int, int]
+
+    @property
+    def size(self) -> list[int]:
+        return [(size + 2 * pad - 1 - spread * (kernel - 1)) // stride + 1 for size, kernel, stride, pad, spread in
+                zip((9, 7), (3, 2), *self)]
+
+
+COMMON, UNEVEN = Places((1, 1), (1, 1), (1, 1)), Places((2, 1), (0, 2), (1, 2))
+
+
+def deform_conv(ops: Any, inputs: Inputs, places: Places, groups: int = 1, step: float = 0) -> list:
+    (dH, dW), (padH, padW), (dilationH, dilationW) = places
+    settings = dict(kW=2, kH=3, dW=dW, dH=dH, padW=padW, padH=padH, dilationW=dilationW, dilationH=dilationH,
+                    group=groups, deformable_group=groups, im2col_step=2)
+    x, weight = inputs.draw(2, 4, 9, 7, low=-1), inputs.draw(6, 4 // groups, 3, 2, low=-1)
+    offset = inputs.draw(2, 12 * groups, *places.size, low=-2, high=2, step=step)
+    output, gradient = torch.zeros(2, 6, *places.size, dtype=x.dtype), inputs.draw(2, 6, *places.size, low=-1)
+    ops.deform_conv_forward(x, weight, offset, output, x.new_empty(0), x.new_empty(0), **settings)
+    gradients = [torch.zeros(each.shape, dtype=x.dtype) for each in (x, offset, weight)]
+    ops.deform_conv_backward_input(x, offset, gradient.clone(), *gradients[:2], weight, x.new_empty(0), **settings)
+    ops.deform_conv_backward_parameters(x, offset, gradient, gradients[2], x.new_empty(0), x.new_empty(0), scale=1,
+                                        **settings)
+    return [output, *gradients]
+
+
+def modulated_deform_conv(ops: Any, inputs: Inputs, places: Places, groups: int = 1, step: float = 0,
+                          with_bias: bool = True) -> list:
+    names = 'stride_h stride_w pad_h pad_w dilation_h dilation_w'.split()
+    settings = dict(kernel_h=3, kernel_w=2, **dict(zip(names, sum(places, ()))), group=groups, deformable_group=groups,
+                    with_bias=with_bias)
+    x, weight, bias = inputs.draw(2, 4, 9, 7, low=-1), inputs.draw(6, 4 // groups, 3, 2, low=-1), inputs.draw(6)
+    offset = inputs.draw(2, 12 * groups, *places.size, low=-2, high=2, step=step)
+    mask, gradient = inputs.draw(2, 6 * groups, *places.size), inputs.draw(2, 6, *places.size, low=-1)
+    output = torch.zeros(2, 6, *places.size, dtype=x.dtype)
+    ops.modulated_deform_conv_forward(x, weight, bias, x.new_empty(0), offset, mask, output, x.new_empty(0), **settings)
+    gradients = [torch.zeros(each.shape, dtype=x.dtype) for each in (x, weight, bias, offset, mask)]
+    ops.modulated_deform_conv_backward(x, weight, bias, x.new_empty(0), offset, mask, x.new_empty(0), *gradients,
+                                       gradient, **settings)
+    return [output, *gradients]
+
+
+class Case(NamedTuple):
+    """A call in dtypes, and the deviation from compiled mmcv that rounding explains, in units of the dtype's."""
+    call: Callable[[Any, Inputs], list[Tensor]]
+    dtypes: tuple[torch.dtype, ...] = (torch.float32, )
+    rounding: int = 0
+
+    def run(self, ops: Any, dtype: torch.dtype, is_strided: bool = False, seed: int = 0) -> list[Tensor]:
+        return self.call(ops, Inputs(dtype, is_strided, torch.Generator().manual_seed(seed)))
+
+
+KINDS = {'': {}, 'integer': dict(step=1), 'degenerate': dict(step=2, low=-3), 'no': dict(count=0)}
+FLOATS = torch.float32, torch.float64
+HALVES = *FLOATS, torch.float16
+CASES = {
+    **{f'nms of {kind} boxes, offset {offset}, {threshold}': Case(
+        partial(nms, offset=offset, threshold=threshold, **settings))
+       for (kind, settings), offset, threshold in product(KINDS.items(), (0, 1), (0.3, 0.7))},
+    **{f'nms_match of {kind} boxes': Case(partial(nms_match, **settings)) for kind, settings in KINDS.items()},
+    **{f'softnms {method} of {kind} boxes, offset {offset}': Case(
+        partial(softnms, method=method, offset=offset, **settings))
+       for (kind, settings), method, offset in product(KINDS.items(), (0, 1, 2), (0, 1))},
+    'softnms without a minimum': Case(partial(softnms, method=1, min_score=0)),
+    **{f'bbox_overlaps {mode} of {kind} boxes, aligned {aligned}, offset {offset}': Case(
+        partial(bbox_overlaps, mode=mode, aligned=aligned, offset=offset, **KINDS[kind]), FLOATS)
+       for kind, mode, aligned, offset in product(('', 'degenerate'), (0, 1), (False, True), (0, 1))},
+    **{f'roi_align of {kind} boxes, ratio {ratio}, aligned {aligned}': Case(
+        partial(roi_align, ratio=ratio, aligned=aligned, **settings), HALVES)
+       for (kind, settings), ratio, aligned in product(KINDS.items(), (0, 2), (False, True))
+       if not (aligned and kind == 'degenerate')},
+    'roi_align far outside': Case(partial(roi_align, scale=2.), HALVES),
+    'roi_align of empty boxes': Case(partial(roi_align, step=30, low=-29), HALVES),
+    **{f'{function.__name__}, {number}, {groups} groups, steps of {step}': Case(
+        partial(function, places=places, groups=groups, step=step), FLOATS, 16)
+       for function, (number, places), groups, step in product(
+           (deform_conv, modulated_deform_conv), enumerate((COMMON, UNEVEN)), (1, 2), (0, 1))},
+    'modulated_deform_conv without bias': Case(
+        partial(modulated_deform_conv, places=COMMON, with_bias=False), FLOATS, 16),
+}

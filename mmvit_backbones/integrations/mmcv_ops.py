@@ -15,10 +15,12 @@ import functools
 import hashlib
 import importlib.metadata
 import importlib.util
+import math
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
@@ -29,7 +31,7 @@ from torchvision import ops
 
 COMMAND = 'python -m mmvit_backbones.integrations.mmcv_ops'
 DISTRIBUTION = 'mmvit-mmcv-ops'  # as which pip and uv list the copy
-SIGMOID_FLOOR = torch.finfo(torch.float32).tiny
+FLT_MIN = torch.finfo(torch.float32).tiny
 
 
 def __getattr__(name: str) -> Callable:
@@ -52,8 +54,9 @@ def in_own_dtype(function: Callable) -> Callable:
     """Runs a function without autograd, whose functions mmcv has around it, and without autocast."""
     @functools.wraps(function)
     def run(*args, **kwargs):
-        tensor = next(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
-        with torch.no_grad(), torch.autocast(tensor.device.type, enabled=False):
+        device = next(value.device.type for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+        # Before PyTorch 2.5, other devices have no autocast.
+        with torch.no_grad(), torch.autocast(device, enabled=False) if device in ('cpu', 'cuda') else nullcontext():
             return function(*args, **kwargs)
     return run
 
@@ -79,9 +82,11 @@ def get_compiling_cuda_version() -> str:
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
     """Returns the indices of the boxes that non-maximum suppression keeps, best first."""
     threshold = float32(iou_threshold)
-    if offset:  # which torchvision does not know, and boxes that are larger by a pixel are rounded otherwise
+    if not len(boxes):  # for which mmcv needs no kernel
+        return scores.new_empty(0, dtype=torch.long)
+    if offset:  # which torchvision does not know; sums with corners that are larger by a pixel are rounded otherwise
         groups = suppress(boxes, scores, lambda overlap: overlap > threshold, offset)
-        return torch.stack([group[0] for group in groups]) if groups else scores.new_empty(0, dtype=torch.long)
+        return torch.stack([group[0] for group in groups])
     # Among equal scores, the order is that of a sort that is not stable. torchvision's is, so it gets ranks.
     order = scores.sort(0, descending=True)[1]
     ranks = -torch.arange(len(order), device=boxes.device).to(boxes.dtype)
@@ -127,7 +132,8 @@ def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, iou_threshold: float, s
         if place == len(rows):
             break
         swapped = torch.arange(len(rows), device=boxes.device)
-        best = place + rows[place:, 4].argmax()
+        # NaN, the IoU of two boxes without an area, is not above other scores, and none is above it.
+        best = place if rows[place, 4].isnan() else place + rows[place:, 4].nan_to_num(-math.inf).argmax()
         swapped[place], swapped[best] = best, place
         rows, indices = rows[swapped], indices[swapped]
         dets[place] = rows[place]
@@ -176,22 +182,34 @@ def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor, argmax_y: Ten
     """Writes averages of the maps ``input`` ``(B, C, H, W)`` to ``output`` ``(N, C, height, width)``."""
     if pool_mode == 0:
         raise_missing("roi_align_forward with pool_mode='max'")
-    scale = float32(spatial_scale)
-    if aligned and input.device.type == 'cpu':  # as mmcv, which checks it on CPUs alone
-        sizes = (rois[:, 3:] * scale - 0.5) - (rois[:, 1:3] * scale - 0.5)
-        if not (sizes >= 0).all():
-            raise RuntimeError('rois of RoIAlign have a negative width or height')
-    output.copy_(ops.roi_align(input, rois, (aligned_height, aligned_width), scale, sampling_ratio, aligned))
+    if aligned and input.device.type == 'cpu' and not (sizes_of(rois, float32(spatial_scale)) >= 0).all():
+        raise RuntimeError('rois of RoIAlign have a negative width or height')  # which mmcv checks on CPUs alone
+    output.copy_(pool(input, rois, (aligned_height, aligned_width), float32(spatial_scale), sampling_ratio, aligned))
 
 
 @in_own_dtype
 def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argmax_x: Tensor, grad_input: Tensor,
                        aligned_height: int, aligned_width: int, spatial_scale: float, sampling_ratio: int,
                        pool_mode: int, aligned: bool) -> None:
-    """Adds the gradient of the maps to ``grad_input``, which does not depend on their values."""
-    size, scale = (aligned_height, aligned_width), float32(spatial_scale)
-    grad_input += gradients(lambda x: ops.roi_align(x, rois, size, scale, sampling_ratio, aligned), [grad_input],
-                            grad_output)[0]
+    """Adds the gradient of the maps to ``grad_input``; it does not depend on their values."""
+    settings = (aligned_height, aligned_width), float32(spatial_scale), sampling_ratio, aligned
+    grad_input += gradients(lambda maps: pool(maps, rois, *settings), [grad_input], grad_output)[0]
+
+
+def sizes_of(rois: Tensor, scale: float) -> Tensor:
+    """Returns the heights and widths ``(N, 2)`` of regions on the maps, rounded as in mmcv's loops."""
+    return ((rois[:, 3:] * scale - 0.5) - (rois[:, 1:3] * scale - 0.5)).flip(1)
+
+
+def pool(maps: Tensor, rois: Tensor, size: tuple[int, int], scale: float, ratio: int, aligned: bool) -> Tensor:
+    output = ops.roi_align(maps, rois, size, scale, ratio, aligned)
+    if rois.dtype == torch.float64 and ratio <= 0:  # mmcv rounds to float32, before it counts the samples of a cell
+        cells = sizes_of(rois, scale).clamp(min=0 if aligned else 1) / rois.new_tensor(size)
+        for index in (cells.float().ceil() != cells.ceil()).any(1).nonzero()[:, 0]:
+            samples = cells[index].float().ceil().int().tolist()
+            finer = ops.roi_align(maps, rois[index:index + 1], [x * y for x, y in zip(size, samples)], scale, 1, aligned)
+            output = output.index_put((index, ), F.avg_pool2d(finer, samples)[0])
+    return output
 
 
 # ---- deformable convolutions and attention
@@ -353,7 +371,7 @@ def one_hot(input: Tensor, target: Tensor) -> Tensor:
 
 
 def log(probabilities: Tensor) -> Tensor:
-    return probabilities.clamp(min=max(SIGMOID_FLOOR, torch.finfo(probabilities.dtype).tiny)).log()
+    return probabilities.clamp(min=max(FLT_MIN, torch.finfo(probabilities.dtype).tiny)).log()
 
 
 def weights_of(weight: Tensor, target: Tensor, input: Tensor) -> Tensor:

@@ -14,10 +14,13 @@ class Inputs(NamedTuple):
     is_strided: bool
     random: torch.Generator
 
-    def draw(self, *shape: int, low: float = 0, high: float = 1, step: float = 0) -> Tensor:
-        """Draws uniform numbers, or multiples of a step."""
+    def uniform(self, *shape: int, low: float = 0, high: float = 1, step: float = 0) -> Tensor:
+        """Draws float64 numbers, or multiples of a step."""
         x = low + (high - low) * torch.rand(*shape, generator=self.random, dtype=torch.float64)
-        return self.laid_out((x / step).floor() * step if step else x)
+        return (x / step).floor() * step if step else x
+
+    def draw(self, *shape: int, **settings: float) -> Tensor:
+        return self.laid_out(self.uniform(*shape, **settings))
 
     def laid_out(self, x: Tensor) -> Tensor:
         """Returns a tensor in the dtype, perhaps with other strides: channels last, or every second number."""
@@ -27,20 +30,17 @@ class Inputs(NamedTuple):
         return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else torch.stack([x, x], -1)[..., 0]
 
     def boxes(self, count: int, step: float = 0, low: float = 0) -> Tensor:
-        corners, sizes = self.draw(count, 2, high=40, step=step), self.draw(count, 2, low=low, high=20, step=step)
-        return self.laid_out(torch.cat([corners, corners + sizes], 1))
-
-    def regions(self, count: int, **settings: float) -> Tensor:
-        return self.laid_out(torch.cat([self.draw(count, 1, high=2, step=1), self.boxes(count, **settings)], 1))
+        corners, sizes = self.uniform(count, 2, high=40, step=step), self.uniform(count, 2, low=low, high=20, step=step)
+        return torch.cat([corners, corners + sizes], 1)
 
 
 def nms(ops: Any, inputs: Inputs, offset: int = 0, threshold: float = 0.7, count: int = 150, **boxes: float) -> list:
     scores = inputs.draw(count, step=0.05)  # many of them equal
-    return [ops.nms(inputs.boxes(count, **boxes), scores, iou_threshold=threshold, offset=offset)]
+    return [ops.nms(inputs.laid_out(inputs.boxes(count, **boxes)), scores, iou_threshold=threshold, offset=offset)]
 
 
 def nms_match(ops: Any, inputs: Inputs, count: int = 60, **boxes: float) -> list:
-    dets = inputs.laid_out(torch.cat([inputs.boxes(count, **boxes), inputs.draw(count, 1, step=0.05)], 1))
+    dets = inputs.laid_out(torch.cat([inputs.boxes(count, **boxes), inputs.uniform(count, 1, step=0.05)], 1))
     groups = ops.nms_match(dets, iou_threshold=0.6)
     return [torch.tensor(sum(groups, [])), torch.tensor([len(group) for group in groups])]
 
@@ -48,13 +48,13 @@ def nms_match(ops: Any, inputs: Inputs, count: int = 60, **boxes: float) -> list
 def softnms(ops: Any, inputs: Inputs, method: int, offset: int = 0, count: int = 60, min_score: float = 0.1,
             **boxes: float) -> list:
     dets = torch.zeros(count, 5, dtype=inputs.dtype)
-    indices = ops.softnms(inputs.boxes(count, **boxes), inputs.draw(count, step=0.05), dets, iou_threshold=0.3,
+    indices = ops.softnms(inputs.laid_out(inputs.boxes(count, **boxes)), inputs.draw(count, step=0.05), dets, iou_threshold=0.3,
                           sigma=0.5, min_score=min_score, method=method, offset=offset)
     return [indices, dets[:len(indices)]]
 
 
 def bbox_overlaps(ops: Any, inputs: Inputs, mode: int, aligned: bool, offset: int, **boxes: float) -> list:
-    first, second = inputs.boxes(12, **boxes), inputs.boxes(12, **boxes)
+    first, second = (inputs.laid_out(inputs.boxes(12, **boxes)) for _ in range(2))
     ious = torch.zeros(12 if aligned else (12, 12), dtype=inputs.dtype)
     ops.bbox_overlaps(first, second, ious, mode=mode, aligned=aligned, offset=offset)
     return [ious]
@@ -62,7 +62,8 @@ def bbox_overlaps(ops: Any, inputs: Inputs, mode: int, aligned: bool, offset: in
 
 def roi_align(ops: Any, inputs: Inputs, count: int = 9, scale: float = 0.3, ratio: int = 0, aligned: bool = True,
               **boxes: float) -> list:
-    maps, regions = inputs.draw(2, 3, 12, 15, low=-1), inputs.regions(count, **boxes)
+    maps, images = inputs.draw(2, 3, 12, 15, low=-1), inputs.uniform(count, 1, high=2, step=1)
+    regions = inputs.laid_out(torch.cat([images, inputs.boxes(count, **boxes)], 1))
     output, empty = torch.zeros(count, 3, 3, 2, dtype=inputs.dtype), torch.zeros(0, dtype=inputs.dtype)
     settings = dict(aligned_height=3, aligned_width=2, spatial_scale=scale, sampling_ratio=ratio, pool_mode=1,
                     aligned=aligned)

@@ -9,10 +9,8 @@ CPUs, results are those of compiled mmcv; docs/upstream.md says where they diffe
 raise NotImplementedError.
 """
 import argparse
-import base64
 import ctypes
 import functools
-import hashlib
 import importlib.metadata
 import importlib.util
 import math
@@ -20,7 +18,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
@@ -30,6 +28,7 @@ from torch import Tensor
 from torchvision import ops
 
 COMMAND = 'python -m mmvit_backbones.integrations.mmcv_ops'
+FIRST_LINE = '# Written by mmvit_backbones'  # and its version
 DISTRIBUTION = 'mmvit-mmcv-ops'  # as which pip and uv list the copy
 FLT_MIN = torch.finfo(torch.float32).tiny
 
@@ -85,7 +84,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
     if not len(boxes):  # for which mmcv needs no kernel
         return scores.new_empty(0, dtype=torch.long)
     if offset:  # which torchvision does not know; sums with corners that are larger by a pixel are rounded otherwise
-        groups = suppress(boxes, scores, lambda overlap: overlap > threshold, offset)
+        groups = suppressed(boxes, scores, lambda overlap: overlap > threshold, offset)
         return torch.stack([group[0] for group in groups])
     # Among equal scores, the order is that of a sort that is not stable. torchvision's is, so it gets ranks.
     order = scores.sort(0, descending=True)[1]
@@ -97,27 +96,31 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
 def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
     """Returns the index of each kept box, followed by those which it suppresses; ``dets`` has scores in column 5."""
     threshold = float32(iou_threshold)
-    return [group.tolist() for group in suppress(dets[:, :4], dets[:, 4], lambda overlap: overlap >= threshold, 0)]
+    return [group.tolist() for group in suppressed(dets[:, :4], dets[:, 4], lambda overlap: overlap >= threshold, 0)]
 
 
-def suppress(boxes: Tensor, scores: Tensor, suppresses: Callable[[Tensor], Tensor], offset: int) -> list[Tensor]:
+def suppressed(boxes: Tensor, scores: Tensor, suppresses: Callable[[Tensor], Tensor], offset: int) -> list[Tensor]:
     """Returns the indices of each kept box and of those which it suppresses, in the order of scores."""
     order, groups = scores.sort(0, descending=True)[1], []
-    while len(order):
-        is_in_group = suppresses(overlaps_of(boxes[order[0]], boxes[order], offset))
-        is_in_group[0] = True
-        groups.append(order[is_in_group])
-        order = order[~is_in_group]
+    boxes, is_free = boxes[order], torch.ones_like(order, dtype=torch.bool)
+    for start in range(0, len(order), 256):  # as many rows of overlaps fit into memory
+        rows = suppresses(overlaps_of(boxes[start:start + 256, None], boxes, offset))
+        for place, row in enumerate(rows, start):
+            if is_free[place]:
+                row[place] = True
+                groups.append(order[row & is_free])
+                is_free &= ~row
     return groups
 
 
-def overlaps_of(box: Tensor, boxes: Tensor, offset: int) -> Tensor:
-    """Returns the intersections over unions of a box with others, computed in the order of mmcv's loops."""
-    widths = torch.minimum(box[2], boxes[:, 2]) - torch.maximum(box[0], boxes[:, 0]) + offset
-    heights = torch.minimum(box[3], boxes[:, 3]) - torch.maximum(box[1], boxes[:, 1]) + offset
-    intersections = widths.clamp(min=0) * heights.clamp(min=0)
-    areas = [(each[..., 2] - each[..., 0] + offset) * (each[..., 3] - each[..., 1] + offset) for each in (box, boxes)]
-    return intersections / (areas[0] + areas[1] - intersections)
+def overlaps_of(first: Tensor, second: Tensor, offset: int, mode: int = 0) -> Tensor:
+    """Returns intersections over unions, or for ``mode`` 1 over the areas of ``first``, rounded as in mmcv's loops."""
+    corners = torch.maximum(first[..., :2], second[..., :2]), torch.minimum(first[..., 2:], second[..., 2:])
+    width, height = (corners[1] - corners[0] + offset).clamp(0, 2 ** 31).unbind(-1)
+    area1, area2 = ((sides[..., 0] + offset) * (sides[..., 1] + offset)
+                    for sides in (first[..., 2:] - first[..., :2], second[..., 2:] - second[..., :2]))
+    intersections = width * height
+    return intersections / (area1 if mode else area1 + area2 - intersections)
 
 
 @in_own_dtype
@@ -127,26 +130,24 @@ def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, iou_threshold: float, s
 
     ``method`` is 0 for hard suppression, 1 for weights of 1 - IoU, 2 for a Gaussian of the IoU with variance ``sigma``.
     """
-    rows, indices = torch.cat([boxes, scores[:, None]], 1), torch.arange(len(boxes), device=boxes.device)
-    for place in range(len(boxes)):
-        if place == len(rows):
-            break
-        swapped = torch.arange(len(rows), device=boxes.device)
-        # NaN, the IoU of two boxes without an area, is not above other scores, and none is above it.
-        best = place if rows[place, 4].isnan() else place + rows[place:, 4].nan_to_num(-math.inf).argmax()
-        swapped[place], swapped[best] = best, place
-        rows, indices = rows[swapped], indices[swapped]
-        dets[place] = rows[place]
-        overlaps = overlaps_of(rows[place], rows[place + 1:], offset)
-        if method == 2:  # float32 of the exact result, as the C library's
-            weights = (-(overlaps * overlaps) / float32(sigma)).double().exp().to(overlaps.dtype)
+    indices, scores, place = torch.arange(len(boxes), device=boxes.device), scores.clone(), 0
+    while place < len(indices):
+        # NaN, from the IoU of two boxes without an area, is not above other scores, and none is above it.
+        best = place if scores[place].isnan() else place + int(scores[place:].nan_to_num(-math.inf).argmax())
+        for values in indices, scores:
+            values[place], values[best] = values[best].clone(), values[place].clone()
+        dets[place, :4], dets[place, 4] = boxes[indices[place]], scores[place]
+        place += 1
+        overlaps = overlaps_of(boxes[indices[place - 1]], boxes[indices[place:]], offset)
+        if method == 2:  # the exact exponential in float32, as the C library's; PyTorch's differs in the last bit
+            scores[place:] *= (-(overlaps * overlaps) / float32(sigma)).double().exp().to(scores.dtype)
         else:
-            lowered = 1 - overlaps if method else torch.zeros_like(overlaps)
-            weights = lowered.where(overlaps >= float32(iou_threshold), torch.ones_like(overlaps))
-        rows[place + 1:, 4] *= weights
-        is_left = torch.cat([rows.new_ones(place + 1, dtype=torch.bool), ~(rows[place + 1:, 4] < float32(min_score))])
-        left = fill_gaps(is_left)
-        rows, indices = rows[left], indices[left]
+            scores[place:] *= torch.where(overlaps >= float32(iou_threshold), 1 - overlaps if method else 0., 1.)
+        is_removed = scores < float32(min_score)
+        is_removed[:place] = False
+        if is_removed.any():
+            left = fill_gaps(~is_removed)
+            indices, scores = indices[left], scores[left]
     return indices
 
 
@@ -163,13 +164,7 @@ def bbox_overlaps(bboxes1: Tensor, bboxes2: Tensor, ious: Tensor, mode: int, ali
 
     ``ious`` is ``(N, M)``, or with ``aligned`` ``(N, )``, for pairs.
     """
-    first = bboxes1 if aligned else bboxes1[:, None]
-    corners = torch.maximum(first[..., :2], bboxes2[:, :2]), torch.minimum(first[..., 2:], bboxes2[:, 2:])
-    width, height = (corners[1] - corners[0] + offset).clamp(0, 2 ** 31).unbind(-1)
-    intersections = width * height
-    area1, area2 = ((boxes[..., 2] - boxes[..., 0] + offset) * (boxes[..., 3] - boxes[..., 1] + offset)
-                    for boxes in (first, bboxes2))
-    ious.copy_(intersections / (area1 if mode else area1 + area2 - intersections))
+    ious.copy_(overlaps_of(bboxes1 if aligned else bboxes1[:, None], bboxes2, offset, mode))
 
 
 # ---- regions: (N, 5), of the image's index and corners
@@ -206,9 +201,9 @@ def pool(maps: Tensor, rois: Tensor, size: tuple[int, int], scale: float, ratio:
     if rois.dtype == torch.float64 and ratio <= 0:  # mmcv rounds to float32, before it counts the samples of a cell
         cells = sizes_of(rois, scale).clamp(min=0 if aligned else 1) / rois.new_tensor(size)
         for index in (cells.float().ceil() != cells.ceil()).any(1).nonzero()[:, 0]:
-            samples = cells[index].float().ceil().int().tolist()
-            finer = ops.roi_align(maps, rois[index:index + 1], [x * y for x, y in zip(size, samples)], scale, 1, aligned)
-            output = output.index_put((index, ), F.avg_pool2d(finer, samples)[0])
+            rows, columns = cells[index].float().ceil().int().tolist()
+            finer = ops.roi_align(maps, rois[index:index + 1], (size[0] * rows, size[1] * columns), scale, 1, aligned)
+            output = output.index_put((index, ), F.avg_pool2d(finer, (rows, columns))[0])
     return output
 
 
@@ -276,8 +271,9 @@ def is_outside(offset: Tensor, kernel: tuple[int, int], stride: tuple[int, int],
                dilation: tuple[int, int]) -> Tensor:
     """Returns which points are at -1 or before, where mmcv has no gradient, and torchvision has one at -1."""
     points = offset.unflatten(1, (-1, *kernel, 2))  # (B, groups, kernel's height and width, 2, H, W)
-    y, x = (step * torch.arange(size, device=offset.device) - pad + spread * torch.arange(taps, device=offset.device)[:, None]
-            for step, size, pad, spread, taps in zip(stride, offset.shape[2:], padding, dilation, kernel))
+    counts = [[torch.arange(count, device=offset.device) for count in pair] for pair in zip(kernel, offset.shape[2:])]
+    y, x = (spread * taps[:, None] + step * places - pad
+            for (taps, places), step, pad, spread in zip(counts, stride, padding, dilation))
     is_above = points[:, :, :, :, 0] + y[:, None, :, None] <= -1
     is_left = points[:, :, :, :, 1] + x[:, None] <= -1
     return (is_above | is_left).unsqueeze(4).expand_as(points).flatten(1, 4)
@@ -379,3 +375,84 @@ def weights_of(weight: Tensor, target: Tensor, input: Tensor) -> Tensor:
     if not weight.numel():
         return input.new_ones(len(target))
     return F.pad(weight, (0, 1), value=1)[target.clamp(min=-1)]
+
+
+# ---- the command
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Copies this file into mmcv's folder, or removes the copy, and prints what was done."""
+    parser = argparse.ArgumentParser(prog=COMMAND, description="Writes mmcv's operators in Python into mmcv's folder.")
+    parser.add_argument('--remove', action='store_true', help='remove what this command wrote')
+    parser.add_argument('--force', action='store_true', help='also write into a checkout, or over a file of others')
+    args = parser.parse_args(arguments)
+    try:
+        print(remove() if args.remove else write(find_folder(args.force)))
+    except OSError as error:
+        sys.exit(f'error: {error}')
+
+
+def find_folder(is_forced: bool) -> Path:
+    """Returns mmcv's folder; exits if the operators would not be used there, or others' files are there."""
+    spec = importlib.util.find_spec('mmcv')
+    if spec is None or spec.origin is None:
+        sys.exit("error: mmcv is not installed: pip install '.[openmmlab-lite]'")
+    folder = Path(spec.origin).parent
+    if compiled := next(filter(Path.exists, (folder / f'_ext{suffix}' for suffix in EXTENSION_SUFFIXES)), None):
+        sys.exit(f'error: mmcv has compiled operators: {compiled}{why_replace()}')
+    owners = {*importlib.metadata.packages_distributions().get('mmcv', ())} - {DISTRIBUTION}
+    if len(owners) > 1:
+        sys.exit(f'error: {" and ".join(sorted(owners))} overwrite each other\'s files in {folder}: run '
+                 f'pip uninstall {" ".join(sorted(owners))} and install one of them again')
+    places = [Path(str(importlib.metadata.distribution(owner).locate_file('mmcv'))) for owner in owners]
+    if folder.resolve() not in map(Path.resolve, places) and not is_forced:
+        sys.exit(f'error: {folder} is no installed mmcv, but a checkout; --force writes into it')
+    copy = folder / '_ext.py'
+    if copy.exists() and not copy.read_text(encoding='utf-8').startswith(FIRST_LINE) and not is_forced:
+        sys.exit(f'error: {copy} is not from this command; --force replaces it')
+    return folder
+
+
+def why_replace() -> str:
+    """Returns why compiled operators do not work here, and what helps; nothing if they do."""
+    try:
+        cuda = importlib.import_module('mmcv._ext').get_compiling_cuda_version()
+    except ImportError as error:
+        return f' that cannot be loaded ({error}); delete this file, and run the command again'
+    is_useless = cuda == 'not available' and torch.cuda.is_available()
+    return ' that lack the GPU that is here; delete this file, and run the command again' if is_useless else ''
+
+
+def write(folder: Path) -> str:
+    version = importlib.metadata.version('mmvit_backbones')
+    source = Path(__file__).read_text(encoding='utf-8')
+    temporary, copy = folder / f'_ext.py.{os.getpid()}', folder / '_ext.py'
+    temporary.write_text(f'{FIRST_LINE} {version}\n{source}', encoding='utf-8')
+    os.replace(temporary, copy)  # processes that start meanwhile read the old file or the new one
+    name = DISTRIBUTION.replace('-', '_')
+    for old in folder.parent.glob(f'{name}-*.dist-info'):
+        shutil.rmtree(old)
+    info = folder.parent / f'{name}-{version}.dist-info'
+    info.mkdir()
+    (info / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {DISTRIBUTION}\nVersion: {version}\n', 'utf-8')
+    files = f'{folder.name}/_ext.py', f'{info.name}/METADATA', f'{info.name}/RECORD'
+    (info / 'RECORD').write_text(''.join(f'{file},,\n' for file in files), 'utf-8')
+    return (f'wrote {copy}: operators of mmcv in Python, of mmvit_backbones {version}; '
+            f'pip uninstall {DISTRIBUTION} removes them')
+
+
+def remove() -> str:
+    """Removes the copies and their lists of files, also where mmcv itself was removed before."""
+    removed = [Path(str(file.locate())) for found in importlib.metadata.distributions(name=DISTRIBUTION)
+               for file in found.files or ()]
+    for file in removed:
+        for each in file, *file.parent.glob(f'__pycache__/{file.stem}.*.pyc'):
+            each.unlink(missing_ok=True)
+        for folder in file.parent / '__pycache__', file.parent:
+            with suppress(OSError):  # of other files
+                folder.rmdir()
+    return f'removed {removed[0]}' if removed else 'there is nothing to remove'
+
+
+if __name__ == '__main__':
+    main()

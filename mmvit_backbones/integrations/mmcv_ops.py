@@ -7,6 +7,8 @@ Functions have the names and arguments of mmcv's. They run in the dtype of their
 errors where the compiled ones have no kernel for it, except that torchvision's kernels also take float64 in ``nms``. On
 CPUs, results are those of compiled mmcv; docs/upstream.md says where they differ, and what other functions do, which
 raise NotImplementedError.
+
+Arguments without an annotation are tensors, then integers, as mmcv calls them.
 """
 import argparse
 import ctypes
@@ -17,7 +19,7 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -25,7 +27,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision import ops
+from torchvision.ops import RoIAlign, deform_conv2d
+from torchvision.ops import nms as torchvision_nms
 
 COMMAND = 'python -m mmvit_backbones.integrations.mmcv_ops'
 FIRST_LINE = '# Written by mmvit_backbones'  # and its version
@@ -89,7 +92,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
     # Among equal scores, the order is that of a sort that is not stable. torchvision's is, so it gets ranks.
     order = scores.sort(0, descending=True)[1]
     ranks = -torch.arange(len(order), device=boxes.device).to(boxes.dtype)
-    return order[ops.nms(boxes[order], ranks, threshold)]
+    return order[torchvision_nms(boxes[order], ranks, threshold)]
 
 
 @in_own_dtype
@@ -171,9 +174,8 @@ def bbox_overlaps(bboxes1: Tensor, bboxes2: Tensor, ious: Tensor, mode: int, ali
 
 
 @in_own_dtype
-def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor, argmax_y: Tensor, argmax_x: Tensor,
-                      aligned_height: int, aligned_width: int, spatial_scale: float, sampling_ratio: int,
-                      pool_mode: int, aligned: bool) -> None:
+def roi_align_forward(input, rois, output, argmax_y, argmax_x, aligned_height, aligned_width, spatial_scale,
+                      sampling_ratio, pool_mode, aligned) -> None:
     """Writes averages of the maps ``input`` ``(B, C, H, W)`` to ``output`` ``(N, C, height, width)``."""
     if pool_mode == 0:
         raise_missing("roi_align_forward with pool_mode='max'")
@@ -183,9 +185,8 @@ def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor, argmax_y: Ten
 
 
 @in_own_dtype
-def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argmax_x: Tensor, grad_input: Tensor,
-                       aligned_height: int, aligned_width: int, spatial_scale: float, sampling_ratio: int,
-                       pool_mode: int, aligned: bool) -> None:
+def roi_align_backward(grad_output, rois, argmax_y, argmax_x, grad_input, aligned_height, aligned_width, spatial_scale,
+                       sampling_ratio, pool_mode, aligned) -> None:
     """Adds the gradient of the maps to ``grad_input``; it does not depend on their values."""
     settings = (aligned_height, aligned_width), float32(spatial_scale), sampling_ratio, aligned
     grad_input += gradients(lambda maps: pool(maps, rois, *settings), [grad_input], grad_output)[0]
@@ -197,12 +198,12 @@ def sizes_of(rois: Tensor, scale: float) -> Tensor:
 
 
 def pool(maps: Tensor, rois: Tensor, size: tuple[int, int], scale: float, ratio: int, aligned: bool) -> Tensor:
-    output = ops.roi_align(maps, rois, size, scale, ratio, aligned)
+    output = RoIAlign(size, scale, ratio, aligned)(maps, rois)
     if rois.dtype == torch.float64 and ratio <= 0:  # mmcv rounds to float32, before it counts the samples of a cell
         cells = sizes_of(rois, scale).clamp(min=0 if aligned else 1) / rois.new_tensor(size)
         for index in (cells.float().ceil() != cells.ceil()).any(1).nonzero()[:, 0]:
             rows, columns = cells[index].float().ceil().int().tolist()
-            finer = ops.roi_align(maps, rois[index:index + 1], (size[0] * rows, size[1] * columns), scale, 1, aligned)
+            finer = RoIAlign((size[0] * rows, size[1] * columns), scale, 1, aligned)(maps, rois[index:index + 1])
             output = output.index_put((index, ), F.avg_pool2d(finer, (rows, columns))[0])
     return output
 
@@ -211,53 +212,44 @@ def pool(maps: Tensor, rois: Tensor, size: tuple[int, int], scale: float, ratio:
 
 
 @in_own_dtype
-def deform_conv_forward(input: Tensor, weight: Tensor, offset: Tensor, output: Tensor, columns: Tensor, ones: Tensor,
-                        kW: int, kH: int, dW: int, dH: int, padW: int, padH: int, dilationW: int, dilationH: int,
-                        group: int, deformable_group: int, im2col_step: int) -> None:
-    output.copy_(ops.deform_conv2d(input, offset, weight, None, (dH, dW), (padH, padW), (dilationH, dilationW)))
+def deform_conv_forward(input, weight, offset, output, columns, ones, kW, kH, dW, dH, padW, padH, dilationW, dilationH,
+                        group, deformable_group, im2col_step) -> None:
+    output.copy_(deform_conv2d(input, offset, weight, None, (dH, dW), (padH, padW), (dilationH, dilationW)))
 
 
 @in_own_dtype
-def deform_conv_backward_input(input: Tensor, offset: Tensor, gradOutput: Tensor, gradInput: Tensor,
-                               gradOffset: Tensor, weight: Tensor, columns: Tensor, kW: int, kH: int, dW: int, dH: int,
-                               padW: int, padH: int, dilationW: int, dilationH: int, group: int, deformable_group: int,
-                               im2col_step: int) -> None:
+def deform_conv_backward_input(input, offset, gradOutput, gradInput, gradOffset, weight, columns, kW, kH, dW, dH, padW,
+                               padH, dilationW, dilationH, group, deformable_group, im2col_step) -> None:
     places = (dH, dW), (padH, padW), (dilationH, dilationW)
-    grad_input, grad_offset = gradients(lambda x, moved: ops.deform_conv2d(x, moved, weight, None, *places),
+    grad_input, grad_offset = gradients(lambda x, moved: deform_conv2d(x, moved, weight, None, *places),
                                         [input, offset], gradOutput)
     gradInput += grad_input
     gradOffset.copy_(grad_offset.masked_fill_(is_outside(offset, (kH, kW), *places), 0))
 
 
 @in_own_dtype
-def deform_conv_backward_parameters(input: Tensor, offset: Tensor, gradOutput: Tensor, gradWeight: Tensor,
-                                    columns: Tensor, ones: Tensor, kW: int, kH: int, dW: int, dH: int, padW: int,
-                                    padH: int, dilationW: int, dilationH: int, group: int, deformable_group: int,
-                                    scale: float, im2col_step: int) -> None:
+def deform_conv_backward_parameters(input, offset, gradOutput, gradWeight, columns, ones, kW, kH, dW, dH, padW, padH,
+                                    dilationW, dilationH, group, deformable_group, scale, im2col_step) -> None:
     places = (dH, dW), (padH, padW), (dilationH, dilationW)
-    grad, = gradients(lambda weight: ops.deform_conv2d(input, offset, weight, None, *places), [gradWeight], gradOutput)
+    grad, = gradients(lambda weight: deform_conv2d(input, offset, weight, None, *places), [gradWeight], gradOutput)
     gradWeight.add_(grad, alpha=scale)
 
 
 @in_own_dtype
-def modulated_deform_conv_forward(input: Tensor, weight: Tensor, bias: Tensor, ones: Tensor, offset: Tensor,
-                                  mask: Tensor, output: Tensor, columns: Tensor, kernel_h: int, kernel_w: int,
-                                  stride_h: int, stride_w: int, pad_h: int, pad_w: int, dilation_h: int,
-                                  dilation_w: int, group: int, deformable_group: int, with_bias: bool) -> None:
+def modulated_deform_conv_forward(input, weight, bias, ones, offset, mask, output, columns, kernel_h, kernel_w,
+                                  stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group,
+                                  with_bias) -> None:
     places = (stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w)
-    output.copy_(ops.deform_conv2d(input, offset, weight, bias if with_bias else None, *places, mask))
+    output.copy_(deform_conv2d(input, offset, weight, bias if with_bias else None, *places, mask))
 
 
 @in_own_dtype
-def modulated_deform_conv_backward(input: Tensor, weight: Tensor, bias: Tensor, ones: Tensor, offset: Tensor,
-                                   mask: Tensor, columns: Tensor, grad_input: Tensor, grad_weight: Tensor,
-                                   grad_bias: Tensor, grad_offset: Tensor, grad_mask: Tensor, grad_output: Tensor,
-                                   kernel_h: int, kernel_w: int, stride_h: int, stride_w: int, pad_h: int, pad_w: int,
-                                   dilation_h: int, dilation_w: int, group: int, deformable_group: int,
-                                   with_bias: bool) -> None:
+def modulated_deform_conv_backward(input, weight, bias, ones, offset, mask, columns, grad_input, grad_weight, grad_bias,
+                                   grad_offset, grad_mask, grad_output, kernel_h, kernel_w, stride_h, stride_w, pad_h,
+                                   pad_w, dilation_h, dilation_w, group, deformable_group, with_bias) -> None:
     places = (stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w)
     of_input, of_weight, of_offset, of_mask = gradients(
-        lambda x, kernel, moved, factors: ops.deform_conv2d(x, moved, kernel, None, *places, factors),
+        lambda x, kernel, moved, factors: deform_conv2d(x, moved, kernel, None, *places, factors),
         [input, weight, offset, mask], grad_output)
     grad_input += of_input
     grad_weight += of_weight
@@ -287,18 +279,18 @@ def ms_deform_attn_forward(value: Tensor, value_spatial_shapes: Tensor, value_le
     Locations are ``(B, queries, heads, levels, points, 2)`` with x and y from 0 to 1; weights are alike, without the 2.
     """
     output = value.new_zeros(value.shape[0], sampling_locations.shape[1], *value.shape[2:])
-    for level, places, shape in levels_of(value_spatial_shapes, value_level_start_index):
+    for level, (start, shape) in enumerate(zip(value_level_start_index.tolist(), value_spatial_shapes.tolist())):
+        places = slice(start, start + math.prod(shape))
         output += attend(value[:, places], sampling_locations[:, :, :, level], attention_weights[:, :, :, level], shape)
     return output.flatten(2)
 
 
 @in_own_dtype
-def ms_deform_attn_backward(value: Tensor, value_spatial_shapes: Tensor, value_level_start_index: Tensor,
-                            sampling_locations: Tensor, attention_weights: Tensor, grad_output: Tensor,
-                            grad_value: Tensor, grad_sampling_loc: Tensor, grad_attn_weight: Tensor,
-                            im2col_step: int) -> None:
+def ms_deform_attn_backward(value, value_spatial_shapes, value_level_start_index, sampling_locations, attention_weights,
+                            grad_output, grad_value, grad_sampling_loc, grad_attn_weight, im2col_step) -> None:
     grad_output = grad_output.unflatten(2, value.shape[2:])
-    for level, places, shape in levels_of(value_spatial_shapes, value_level_start_index):
+    for level, (start, shape) in enumerate(zip(value_level_start_index.tolist(), value_spatial_shapes.tolist())):
+        places = slice(start, start + math.prod(shape))
         grads = gradients(functools.partial(attend, shape=shape), (
             value[:, places], sampling_locations[:, :, :, level], attention_weights[:, :, :, level]), grad_output)
         grad_value[:, places] += grads[0]
@@ -306,12 +298,7 @@ def ms_deform_attn_backward(value: Tensor, value_spatial_shapes: Tensor, value_l
         grad_attn_weight[:, :, :, level] += grads[2]
 
 
-def levels_of(shapes: Tensor, starts: Tensor) -> Iterator[tuple[int, slice, tuple[int, int]]]:
-    for level, (start, (height, width)) in enumerate(zip(starts.tolist(), shapes.tolist())):
-        yield level, slice(start, start + height * width), (height, width)
-
-
-def attend(value: Tensor, locations: Tensor, weights: Tensor, shape: tuple[int, int]) -> Tensor:
+def attend(value: Tensor, locations: Tensor, weights: Tensor, shape: Sequence[int]) -> Tensor:
     """Returns the weighted sums ``(B, queries, heads, channels)`` over the points of a level."""
     batch, queries, heads, points = weights.shape
     maps = value.permute(0, 2, 3, 1).reshape(batch * heads, -1, *shape)

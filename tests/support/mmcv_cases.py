@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import conv2d
 
 
 class Inputs(NamedTuple):
@@ -42,14 +43,15 @@ def nms(ops: Any, inputs: Inputs, offset: int = 0, threshold: float = 0.7, count
 def nms_match(ops: Any, inputs: Inputs, count: int = 60, **boxes: float) -> list:
     dets = inputs.laid_out(torch.cat([inputs.boxes(count, **boxes), inputs.uniform(count, 1, step=0.05)], 1))
     groups = ops.nms_match(dets, iou_threshold=0.6)
-    return [torch.tensor(sum(groups, [])), torch.tensor([len(group) for group in groups])]
+    return [torch.tensor([len(group) for group in groups]), *map(torch.tensor, groups)]
 
 
 def softnms(ops: Any, inputs: Inputs, method: int, offset: int = 0, count: int = 60, min_score: float = 0.1,
-            **boxes: float) -> list:
+            score_step: float = 0.05, **boxes: float) -> list:
     dets = torch.zeros(count, 5, dtype=inputs.dtype)
-    indices = ops.softnms(inputs.laid_out(inputs.boxes(count, **boxes)), inputs.draw(count, step=0.05), dets, iou_threshold=0.3,
-                          sigma=0.5, min_score=min_score, method=method, offset=offset)
+    rows, scores = inputs.laid_out(inputs.boxes(count, **boxes)), inputs.draw(count, step=score_step)
+    indices = ops.softnms(rows, scores, dets, iou_threshold=0.3, sigma=0.5, min_score=min_score, method=method,
+                          offset=offset)
     return [indices, dets[:len(indices)]]
 
 
@@ -62,71 +64,65 @@ def bbox_overlaps(ops: Any, inputs: Inputs, mode: int, aligned: bool, offset: in
 
 def roi_align(ops: Any, inputs: Inputs, count: int = 9, scale: float = 0.3, ratio: int = 0, aligned: bool = True,
               **boxes: float) -> list:
-    maps, images = inputs.draw(2, 3, 12, 15, low=-1), inputs.uniform(count, 1, high=2, step=1)
+    maps, images = inputs.draw(2, 2, 8, 9, low=-1), inputs.uniform(count, 1, high=2, step=1)
     regions = inputs.laid_out(torch.cat([images, inputs.boxes(count, **boxes)], 1))
-    output, empty = torch.zeros(count, 3, 3, 2, dtype=inputs.dtype), torch.zeros(0, dtype=inputs.dtype)
+    output, empty = torch.zeros(count, 2, 3, 2, dtype=inputs.dtype), torch.zeros(0, dtype=inputs.dtype)
     settings = dict(aligned_height=3, aligned_width=2, spatial_scale=scale, sampling_ratio=ratio, pool_mode=1,
                     aligned=aligned)
     ops.roi_align_forward(maps, regions, output, empty, empty, **settings)
     gradient = torch.zeros(maps.shape, dtype=inputs.dtype)
-    ops.roi_align_backward(inputs.draw(count, 3, 3, 2, low=-1), regions, empty, empty, gradient, **settings)
+    ops.roi_align_backward(inputs.draw(count, 2, 3, 2, low=-1), regions, empty, empty, gradient, **settings)
     return [output, gradient]
 
 
-class Places(NamedTuple):
-    """Strides, paddings and dilations of a deformable convolution of maps with 9 x 7 pixels, and its output's size."""
-    stride: tuple[int, int]
-    pad: tuple[int, int]
-    dilation: tuple[int, int]
-
-    @property
-    def size(self) -> list[int]:
-        return [(size + 2 * pad - 1 - spread * (kernel - 1)) // stride + 1 for size, kernel, stride, pad, spread in
-                zip((9, 7), (3, 2), *self)]
+# Strides, paddings and dilations of rows and columns.
+COMMON, UNEVEN = ((1, 1), (1, 1), (1, 1)), ((2, 1), (0, 2), (1, 2))
 
 
-COMMON, UNEVEN = Places((1, 1), (1, 1), (1, 1)), Places((2, 1), (0, 2), (1, 2))
-
-
-def deform_conv(ops: Any, inputs: Inputs, places: Places, groups: int = 1, step: float = 0) -> list:
+def deform_conv(ops: Any, inputs: Inputs, places: tuple, groups: int = 1, step: float = 0) -> list:
     (dH, dW), (padH, padW), (dilationH, dilationW) = places
     settings = dict(kW=2, kH=3, dW=dW, dH=dH, padW=padW, padH=padH, dilationW=dilationW, dilationH=dilationH,
                     group=groups, deformable_group=groups, im2col_step=2)
-    x, weight = inputs.draw(2, 4, 9, 7, low=-1), inputs.draw(6, 4 // groups, 3, 2, low=-1)
-    offset = inputs.draw(2, 12 * groups, *places.size, low=-2, high=2, step=step)
-    output, gradient = torch.zeros(2, 6, *places.size, dtype=x.dtype), inputs.draw(2, 6, *places.size, low=-1)
-    ops.deform_conv_forward(x, weight, offset, output, x.new_empty(0), x.new_empty(0), **settings)
-    gradients = [torch.zeros(each.shape, dtype=x.dtype) for each in (x, offset, weight)]
-    ops.deform_conv_backward_input(x, offset, gradient.clone(), *gradients[:2], weight, x.new_empty(0), **settings)
-    ops.deform_conv_backward_parameters(x, offset, gradient, gradients[2], x.new_empty(0), x.new_empty(0), scale=1,
-                                        **settings)
+    (x, weight, offset, _), output, gradient = draw_convolution(inputs, places, groups, step)
+    empty, gradients = x.new_empty(0), [torch.zeros(each.shape, dtype=x.dtype) for each in (x, offset, weight)]
+    ops.deform_conv_forward(x, weight, offset, output, empty, empty, **settings)
+    ops.deform_conv_backward_input(x, offset, gradient.clone(), *gradients[:2], weight, empty, **settings)
+    ops.deform_conv_backward_parameters(x, offset, gradient, gradients[2], empty, empty, scale=1, **settings)
     return [output, *gradients]
 
 
-def modulated_deform_conv(ops: Any, inputs: Inputs, places: Places, groups: int = 1, step: float = 0,
+def modulated_deform_conv(ops: Any, inputs: Inputs, places: tuple, groups: int = 1, step: float = 0,
                           with_bias: bool = True) -> list:
     names = 'stride_h stride_w pad_h pad_w dilation_h dilation_w'.split()
     settings = dict(kernel_h=3, kernel_w=2, **dict(zip(names, sum(places, ()))), group=groups, deformable_group=groups,
                     with_bias=with_bias)
-    x, weight, bias = inputs.draw(2, 4, 9, 7, low=-1), inputs.draw(6, 4 // groups, 3, 2, low=-1), inputs.draw(6)
-    offset = inputs.draw(2, 12 * groups, *places.size, low=-2, high=2, step=step)
-    mask, gradient = inputs.draw(2, 6 * groups, *places.size), inputs.draw(2, 6, *places.size, low=-1)
-    output = torch.zeros(2, 6, *places.size, dtype=x.dtype)
-    ops.modulated_deform_conv_forward(x, weight, bias, x.new_empty(0), offset, mask, output, x.new_empty(0), **settings)
+    (x, weight, offset, mask), output, gradient = draw_convolution(inputs, places, groups, step)
+    bias, empty = inputs.draw(4), x.new_empty(0)
     gradients = [torch.zeros(each.shape, dtype=x.dtype) for each in (x, weight, bias, offset, mask)]
-    ops.modulated_deform_conv_backward(x, weight, bias, x.new_empty(0), offset, mask, x.new_empty(0), *gradients,
-                                       gradient, **settings)
+    ops.modulated_deform_conv_forward(x, weight, bias, empty, offset, mask, output, empty, **settings)
+    ops.modulated_deform_conv_backward(x, weight, bias, empty, offset, mask, empty, *gradients, gradient, **settings)
     return [output, *gradients]
 
 
+def draw_convolution(inputs: Inputs, places: tuple, groups: int, step: float) -> tuple[list[Tensor], Tensor, Tensor]:
+    """Returns maps, weights, offsets and factors, the empty output, and its gradient."""
+    x, weight = inputs.draw(2, 4, 5, 4, low=-1), inputs.draw(4, 4 // groups, 3, 2, low=-1)
+    with torch.autocast('cpu', enabled=False):
+        batch, channels, *size = conv2d(x, weight, None, *places, groups).shape
+    offset = inputs.draw(batch, 12 * groups, *size, low=-2, high=2, step=step)
+    mask, gradient = inputs.draw(batch, 6 * groups, *size), inputs.draw(batch, channels, *size, low=-1)
+    return [x, weight, offset, mask], torch.zeros(gradient.shape, dtype=x.dtype), gradient
+
+
 class Case(NamedTuple):
-    """A call in dtypes, and the deviation from compiled mmcv that rounding explains, in units of the dtype's."""
+    """A call in the dtypes for which compiled mmcv has kernels."""
     call: Callable[[Any, Inputs], list[Tensor]]
     dtypes: tuple[torch.dtype, ...] = (torch.float32, )
-    rounding: int = 0
 
-    def run(self, ops: Any, dtype: torch.dtype, is_strided: bool = False, seed: int = 0) -> list[Tensor]:
-        return self.call(ops, Inputs(dtype, is_strided, torch.Generator().manual_seed(seed)))
+    def run(self, ops: Any, dtype: torch.dtype, is_strided: bool = False, seed: int = 0) -> Tensor:
+        """Returns all results in one row."""
+        results = self.call(ops, Inputs(dtype, is_strided, torch.Generator().manual_seed(seed)))
+        return torch.cat([values.flatten().double() for values in results]).to(dtype)
 
 
 KINDS = {'': {}, 'integer': dict(step=1), 'degenerate': dict(step=2, low=-3), 'no': dict(count=0)}
@@ -139,7 +135,10 @@ CASES = {
     **{f'nms_match of {kind} boxes': Case(partial(nms_match, **settings)) for kind, settings in KINDS.items()},
     **{f'softnms {method} of {kind} boxes, offset {offset}': Case(
         partial(softnms, method=method, offset=offset, **settings))
-       for (kind, settings), method, offset in product(KINDS.items(), (0, 1, 2), (0, 1))},
+       for (kind, settings), method, offset in product(KINDS.items(), (0, 1), (0, 1))},
+    # Exponentials of the C library differ in a last bit, which orders equal scores.
+    'softnms 2': Case(partial(softnms, method=2, score_step=0)),
+    'softnms 2 of no boxes': Case(partial(softnms, method=2, count=0)),
     'softnms without a minimum': Case(partial(softnms, method=1, min_score=0)),
     **{f'bbox_overlaps {mode} of {kind} boxes, aligned {aligned}, offset {offset}': Case(
         partial(bbox_overlaps, mode=mode, aligned=aligned, offset=offset, **KINDS[kind]), FLOATS)
@@ -149,11 +148,11 @@ CASES = {
        for (kind, settings), ratio, aligned in product(KINDS.items(), (0, 2), (False, True))
        if not (aligned and kind == 'degenerate')},
     'roi_align far outside': Case(partial(roi_align, scale=2.), HALVES),
-    'roi_align of empty boxes': Case(partial(roi_align, step=30, low=-29), HALVES),
+    'roi_align of empty boxes': Case(partial(roi_align, step=30), HALVES),
     **{f'{function.__name__}, {number}, {groups} groups, steps of {step}': Case(
-        partial(function, places=places, groups=groups, step=step), FLOATS, 16)
+        partial(function, places=places, groups=groups, step=step), FLOATS)
        for function, (number, places), groups, step in product(
            (deform_conv, modulated_deform_conv), enumerate((COMMON, UNEVEN)), (1, 2), (0, 1))},
     'modulated_deform_conv without bias': Case(
-        partial(modulated_deform_conv, places=COMMON, with_bias=False), FLOATS, 16),
+        partial(modulated_deform_conv, places=COMMON, with_bias=False), FLOATS),
 }

@@ -13,9 +13,9 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-TESTS = ('tests/integrations/test_mmcv_ops.py', 'tests/test_contract.py', 'tests/test_goldens.py', 'tests/test_versions.py', 'tests/running/test_step.py',
-         'tests/zoo/test_layouts.py', 'tests/zoo/test_loading.py', 'tests/zoo/test_reading.py',
-         'tests/zoo/test_state_dicts.py')
+TESTS = ('tests/integrations/test_mmcv_ops.py', 'tests/test_contract.py', 'tests/test_goldens.py',
+         'tests/test_versions.py', 'tests/running/test_step.py', 'tests/zoo/test_layouts.py',
+         'tests/zoo/test_loading.py', 'tests/zoo/test_reading.py', 'tests/zoo/test_state_dicts.py')
 # Appended to the README's config of a Mask R-CNN, for a training on a few small images.
 DATA = """
 data = dict(data_root='data/coco_mini/', metainfo=dict(classes=('person', 'vehicle', 'animal', 'food')), indices=2)

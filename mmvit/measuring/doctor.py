@@ -14,7 +14,7 @@ from mmvit_backbones.ops import library, plain_pytorch, use_kernels
 from mmvit_backbones.ops.dispatch import BACKENDS, backends_in_use, forget_backends
 from mmvit_backbones.ops.triton import MEASURED_CAPABILITY
 from mmvit_backbones.utils import versions
-from mmvit_backbones.utils.installation import PROVIDERS, find_conflicts, install_command
+from mmvit_backbones.utils.installation import PROVIDERS, describe_operators, find_conflicts, install_command
 from mmvit_backbones.version import __version__
 
 from ..utils.frameworks import import_quietly
@@ -34,8 +34,10 @@ def diagnose() -> tuple[list[str], list[str]]:
     device = torch.device('cuda', torch.cuda.current_device()) if torch.cuda.is_available() else torch.device('cpu')
     right, wrong = check_kernels(device)
     packages, broken = zip(*map(check_package, PACKAGES))
-    problems = [*find_conflicts(), *filter(None, broken), *wrong]
-    lines = [describe_machine(), *packages, *describe_kernels(), *right, *problems]
+    state, works = describe_operators()
+    operators = f'operators of mmcv: {state}'
+    problems = [*find_conflicts(), *filter(None, broken), *([] if works else [operators]), *wrong]
+    lines = [describe_machine(), *packages, *([operators] if works else []), *describe_kernels(), *right, *problems]
     verdict = f'{len(problems)} problem(s), see above' if problems else 'everything that is installed works'
     return [*lines, f'verdict: {verdict}'], problems
 
@@ -52,9 +54,8 @@ def check_package(package: str) -> tuple[str, str | None]:
         return f'{package}: not installed; {install_command(package)}', None
     problem = None
     try:
-        if package == 'mmcv':
-            import_module('mmcv.ops')
-        else:
+        import_module(package)
+        if package != 'mmcv':
             import_quietly(package)  # what a run imports, too
     except Exception as error:  # a broken environment can raise any exception
         problem = f'{package} cannot be imported: {first_line(error)}; see docs/troubleshooting.md'

@@ -12,6 +12,7 @@ from mmengine.registry import DATASETS, MODELS, Registry, init_default_scope
 from torch import nn
 
 from mmvit_backbones.errors import MMViTError, UsageError
+from mmvit_backbones.utils.installation import describe_operators
 from mmvit_backbones.zoo.loading import safe_loading
 
 from .pytorch_errors import named
@@ -34,10 +35,20 @@ def quiet() -> Iterator[io.StringIO]:
 
 
 def import_quietly(framework: str) -> None:
-    """Imports a framework's datasets and models without printing which optional dependencies are missing."""
+    """Imports a framework's datasets and models without printing which optional dependencies are missing.
+
+    Raises:
+        UsageError: If mmcv lacks the operators that the models need.
+    """
     with redirect_stdout(io.StringIO()):
-        import_module(f'{framework}.datasets')
-        import_module(f'{framework}.models')
+        try:
+            import_module(f'{framework}.datasets')
+            import_module(f'{framework}.models')
+        except ImportError as error:
+            state, works = describe_operators()
+            if works:
+                raise
+            raise UsageError(f'operators of mmcv: {state}') from error
 
 
 def use_framework(framework: str) -> None:

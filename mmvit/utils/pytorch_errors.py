@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmvit_backbones.errors import MMViTError, TrainingError, UsageError, first_line
 from mmvit_backbones.utils.file_access import FULL
+from mmvit_backbones.utils.installation import describe_operators
 from mmvit_backbones.zoo.reading import LAST, last_of
 
 from .shell import short_path
@@ -17,6 +18,7 @@ FULL_MEMORY = re.compile(r'out of memory|DefaultCPUAllocator')
 ASKED = re.compile(r'tried to allocate ([\d.]+ \w+)', re.I)
 LESS_MEMORY = ('; smaller batches (--batch-size, or train_dataloader.batch_size in a config) and images (--size), '
                '--bf16, --cfg-options model.backbone.with_cp=True and --compile need less')
+NO_OPERATOR = re.compile(r'_impl: implementation for device \S+ not found|not compiled with GPU support|mmcv\._ext\.')
 NO_KERNEL = re.compile(r"not implemented for '(BFloat16|Half)'")
 RANK = re.compile(r'gloo/transport/.*(?:clos|reset|broken pipe)|remote process exited|communicator was aborted', re.I)
 
@@ -61,6 +63,8 @@ def _problem_of(error: RuntimeError) -> str | None:
         return f'the memory{device} is full' + (f', and {asked[1]} more were asked for' if asked else '')
     if found := NO_KERNEL.search(str(error)):  # such as FocalLoss, the loss of RetinaNet and DINO, in bfloat16
         return f'{str(error).splitlines()[0]}; use {"float16" if found[1] == "BFloat16" else "bfloat16"} or float32'
+    if NO_OPERATOR.search(str(error)):  # of mmcv, compiled without the device, or in Python
+        return f'{str(error).splitlines()[0]}; operators of mmcv: {describe_operators()[0]}'
     workers = [found for each in _chain(error) if (found := WORKER.match(str(each)))]
     signals = [found['signal'].strip() for found in workers if found['signal']]
     if SHARED_MEMORY.search(str(error)) or 'Bus error' in signals:

@@ -1,6 +1,11 @@
 """Tells which OpenMMLab distributions are installed, and where the configs of this package are."""
+from importlib import import_module
 from importlib.metadata import distributions
 from pathlib import Path
+
+import torch
+
+from ..errors import first_line
 
 # Package -> distributions that provide the package, upstream's first and its maintained fork second.
 PROVIDERS = {
@@ -27,6 +32,27 @@ def find_conflicts(**where) -> list[str]:
             found.append(f'{package}: {" and ".join(installed)} overwrite each other\'s files; '
                          f'run `pip uninstall {" ".join(installed)}` and install one of them again')
     return found
+
+
+def describe_operators() -> tuple[str, bool]:
+    """Returns what runs the operators of mmcv, or how to get them, and whether mmcv works with it."""
+    command = 'python -m mmvit_backbones.integrations.mmcv_ops'
+    ours = next(iter(distributions(name='mmvit-mmcv-ops')), None)
+    if not any(any(distributions(name=name)) for name in PROVIDERS['mmcv']):
+        return (f'a rest of this package without mmcv; {command} --remove' if ours else 'without mmcv'), not ours
+    try:
+        operators = import_module('mmcv._ext')
+    except ModuleNotFoundError as error:
+        return f'missing ({error}); {command}', False
+    except Exception as error:  # e.g. compiled for another PyTorch
+        return f'cannot be loaded: {first_line(error)}; {command}', False
+    if str(operators.__file__).endswith('.py'):
+        return f'in Python, by {f"this package ({ours.version})" if ours else operators.__file__}', True
+    cuda = operators.get_compiling_cuda_version()
+    if cuda != 'not available':
+        return f'compiled (CPU, CUDA {cuda})', True
+    lacks_gpu = torch.cuda.is_available()
+    return 'compiled (CPU)' + f', without the GPU that is here; {command}' * lacks_gpu, not lacks_gpu
 
 
 def config_folder() -> Path:

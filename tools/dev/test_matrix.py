@@ -13,9 +13,9 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-TESTS = ('tests/test_contract.py', 'tests/test_goldens.py', 'tests/test_versions.py', 'tests/running/test_step.py',
-         'tests/zoo/test_layouts.py', 'tests/zoo/test_loading.py', 'tests/zoo/test_reading.py',
-         'tests/zoo/test_state_dicts.py')
+TESTS = ('tests/integrations/test_mmcv_ops.py', 'tests/test_contract.py', 'tests/test_goldens.py',
+         'tests/test_versions.py', 'tests/running/test_step.py', 'tests/zoo/test_layouts.py',
+         'tests/zoo/test_loading.py', 'tests/zoo/test_reading.py', 'tests/zoo/test_state_dicts.py')
 # Appended to the README's config of a Mask R-CNN, for a training on a few small images.
 DATA = """
 data = dict(data_root='data/coco_mini/', metainfo=dict(classes=('person', 'vehicle', 'animal', 'food')), indices=2)
@@ -48,26 +48,31 @@ def test(environment: Path, wheel: Path) -> None:
     python, site = environment / 'bin' / 'python', next(environment.glob('lib/python3*/site-packages'))
     subprocess.run([python, '-m', 'pip', 'uninstall', '--yes', '--quiet', 'mmvit_backbones'])
     before = files_of_others(environment)
-    extra = '[openmmlab]' if [*site.glob('mmdet-*')] else '[onedl]' if [*site.glob('onedl_mmdet*')] else ''
+    is_lite = bool([*site.glob('mmcv_lite-*')])
+    extra = '[openmmlab-lite]' if is_lite else '[openmmlab]' if [*site.glob('mmdet-*')] else ''
     run(python, '-m', 'pip', 'install', '--quiet', f'{wheel}{extra}')
     after = files_of_others(environment)
     if changed := [str(file) for file in before.keys() | after.keys() if before.get(file) != after.get(file)]:
         sys.exit(f'test-matrix: the installation changed {len(changed)} files, e.g. {changed[0]}')
     run(python, '-m', 'pip', 'check')
+    env = dict(os.environ)
+    if is_lite:  # as on a machine without a compiler
+        env['PATH'] = str(environment / 'bin')
+        run(python, '-m', 'mmvit_backbones.integrations.mmcv_ops', env=env)
     if (site / 'mmdet').exists():
-        train_detector(python, site / 'mmdet' / '.mim' / 'tools' / 'train.py')
+        train_detector(python, site / 'mmdet' / '.mim' / 'tools' / 'train.py', env)
     # `python -m pytest` would import the package from the checkout, not the installed one.
     run(environment / 'bin' / 'pytest', '-q', '--numprocesses=2', '-m', 'not slow and not compiler and not large',
         *TESTS)
 
 
-def train_detector(python: Path, script: Path) -> None:
+def train_detector(python: Path, script: Path, env: dict[str, str]) -> None:
     readme = (ROOT / 'README.md').read_text(encoding='utf-8')
     config = re.search(r"^_base_ = 'mmdet::.*?(?=^```)", readme, re.DOTALL | re.MULTILINE)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, 'mask_rcnn.py')
         file.write_text(config[0] + DATA, encoding='utf-8')
-        run(python, script, file, '--work-dir', folder, '--cfg-options', *OPTIONS)
+        run(python, script, file, '--work-dir', folder, '--cfg-options', *OPTIONS, env=env)
 
 
 def main() -> None:

@@ -1,0 +1,445 @@
+"""Operators of mmcv without a compiler: the functions of ``mmcv._ext``, in torchvision and PyTorch.
+
+``python -m mmvit_backbones.integrations.mmcv_ops`` copies this file to ``_ext.py`` in mmcv's folder, where Python finds
+it if there is no compiled ``_ext``. So it imports nothing of this package: the copy works without it, too.
+
+Functions have the names and arguments of mmcv's. They run in the dtype of their tensors, also under autocast, and raise
+errors where the compiled ones have no kernel for it, except that torchvision's kernels also take float64 in ``nms``. On
+CPUs, results are those of compiled mmcv; docs/upstream.md says where they differ, and what other functions do, which
+raise NotImplementedError.
+
+Arguments without an annotation are tensors, then integers, as mmcv calls them.
+"""
+import argparse
+import ctypes
+import functools
+import importlib.metadata
+import importlib.util
+import math
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.ops import RoIAlign, deform_conv2d
+from torchvision.ops import nms as torchvision_nms
+
+COMMAND = 'python -m mmvit_backbones.integrations.mmcv_ops'
+FIRST_LINE = '# Written by mmvit_backbones'  # and its version
+DISTRIBUTION = 'mmvit-mmcv-ops'  # as which pip and uv list the copy
+FLT_MIN = torch.finfo(torch.float32).tiny
+
+
+def __getattr__(name: str) -> Callable:
+    """Returns what raises an error when it is called, in place of a function of mmcv's that this file lacks."""
+    if name.startswith('_'):  # Python's own, such as __path__
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return functools.partial(raise_missing, name)
+
+
+def raise_missing(name: str, *args, **kwargs) -> None:
+    raise NotImplementedError(f'mmcv._ext.{name} is not among the operators in Python; it needs a compiled mmcv')
+
+
+def float32(number: float) -> float:
+    """Returns the number that mmcv's functions get: they take floats, and torchvision's take doubles."""
+    return ctypes.c_float(number).value
+
+
+def in_own_dtype(function: Callable) -> Callable:
+    """Runs a function without autograd, whose functions mmcv has around it, and without autocast."""
+    @functools.wraps(function)
+    def run(*args, **kwargs):
+        device = next(value.device.type for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+        # Before PyTorch 2.5, other devices have no autocast.
+        with torch.no_grad(), torch.autocast(device, enabled=False) if device in ('cpu', 'cuda') else nullcontext():
+            return function(*args, **kwargs)
+    return run
+
+
+def gradients(function: Callable, inputs: Sequence[Tensor], grad_output: Tensor) -> tuple[Tensor, ...]:
+    with torch.enable_grad():
+        leaves = [x.detach().requires_grad_() for x in inputs]
+        return torch.autograd.grad(function(*leaves), leaves, grad_output)
+
+
+def get_compiler_version() -> str:
+    return 'none: operators in Python, of mmvit_backbones'
+
+
+def get_compiling_cuda_version() -> str:
+    return 'not available'
+
+
+# ---- boxes: (N, 4), of corners x1, y1, x2, y2
+
+
+@in_own_dtype
+def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
+    """Returns the indices of the boxes that non-maximum suppression keeps, best first."""
+    threshold = float32(iou_threshold)
+    if not len(boxes):  # for which mmcv needs no kernel
+        return scores.new_empty(0, dtype=torch.long)
+    if offset:  # which torchvision does not know; sums with corners that are larger by a pixel are rounded otherwise
+        groups = suppressed(boxes, scores, lambda overlap: overlap > threshold, offset)
+        return torch.stack([group[0] for group in groups])
+    # Among equal scores, the order is that of a sort that is not stable. torchvision's is, so it gets ranks.
+    order = scores.sort(0, descending=True)[1]
+    ranks = -torch.arange(len(order), device=boxes.device).to(boxes.dtype)
+    return order[torchvision_nms(boxes[order], ranks, threshold)]
+
+
+@in_own_dtype
+def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
+    """Returns the index of each kept box, followed by those which it suppresses; ``dets`` has scores in column 5."""
+    threshold = float32(iou_threshold)
+    return [group.tolist() for group in suppressed(dets[:, :4], dets[:, 4], lambda overlap: overlap >= threshold, 0)]
+
+
+def suppressed(boxes: Tensor, scores: Tensor, suppresses: Callable[[Tensor], Tensor], offset: int) -> list[Tensor]:
+    """Returns the indices of each kept box and of those which it suppresses, in the order of scores."""
+    order, groups = scores.sort(0, descending=True)[1], []
+    boxes, is_free = boxes[order], torch.ones_like(order, dtype=torch.bool)
+    for start in range(0, len(order), 256):  # as many rows of overlaps fit into memory
+        rows = suppresses(overlaps_of(boxes[start:start + 256, None], boxes, offset))
+        for place, row in enumerate(rows, start):
+            if is_free[place]:
+                row[place] = True
+                groups.append(order[row & is_free])
+                is_free &= ~row
+    return groups
+
+
+def overlaps_of(first: Tensor, second: Tensor, offset: int, mode: int = 0) -> Tensor:
+    """Returns intersections over unions, or for ``mode`` 1 over the areas of ``first``, rounded as in mmcv's loops."""
+    corners = torch.maximum(first[..., :2], second[..., :2]), torch.minimum(first[..., 2:], second[..., 2:])
+    width, height = (corners[1] - corners[0] + offset).clamp(0, 2 ** 31).unbind(-1)
+    area1, area2 = ((sides[..., 0] + offset) * (sides[..., 1] + offset)
+                    for sides in (first[..., 2:] - first[..., :2], second[..., 2:] - second[..., :2]))
+    intersections = width * height
+    return intersections / (area1 if mode else area1 + area2 - intersections)
+
+
+@in_own_dtype
+def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, iou_threshold: float, sigma: float, min_score: float,
+            method: int, offset: int) -> Tensor:
+    """Writes the boxes and their lowered scores to ``dets`` ``(N, 5)``, and returns their indices, best first.
+
+    ``method`` is 0 for hard suppression, 1 for weights of 1 - IoU, 2 for a Gaussian of the IoU with variance ``sigma``.
+    """
+    indices, scores, place = torch.arange(len(boxes), device=boxes.device), scores.clone(), 0
+    while place < len(indices):
+        # NaN, from the IoU of two boxes without an area, is not above other scores, and none is above it.
+        best = place if scores[place].isnan() else place + int(scores[place:].nan_to_num(-math.inf).argmax())
+        for values in indices, scores:
+            values[place], values[best] = values[best].clone(), values[place].clone()
+        dets[place, :4], dets[place, 4] = boxes[indices[place]], scores[place]
+        place += 1
+        overlaps = overlaps_of(boxes[indices[place - 1]], boxes[indices[place:]], offset)
+        if method == 2:  # the exact exponential in float32, as the C library's; PyTorch's differs in the last bit
+            scores[place:] *= (-(overlaps * overlaps) / float32(sigma)).double().exp().to(scores.dtype)
+        else:
+            scores[place:] *= torch.where(overlaps >= float32(iou_threshold), 1 - overlaps if method else 0., 1.)
+        is_removed = scores < float32(min_score)
+        is_removed[:place] = False
+        if is_removed.any():
+            left = fill_gaps(~is_removed)
+            indices, scores = indices[left], scores[left]
+    return indices
+
+
+def fill_gaps(is_left: Tensor) -> Tensor:
+    """Returns the indices of what is left of a list in which the last ones have taken the places of those removed."""
+    count = int(is_left.sum())
+    order = torch.arange(count, device=is_left.device)
+    order[~is_left[:count]] = is_left[count:].nonzero()[:, 0].flip(0) + count
+    return order
+
+
+def bbox_overlaps(bboxes1: Tensor, bboxes2: Tensor, ious: Tensor, mode: int, aligned: bool, offset: int) -> None:
+    """Writes intersections over unions (``mode`` 0) or over the areas of ``bboxes1`` (1) to ``ious``.
+
+    ``ious`` is ``(N, M)``, or with ``aligned`` ``(N, )``, for pairs.
+    """
+    ious.copy_(overlaps_of(bboxes1 if aligned else bboxes1[:, None], bboxes2, offset, mode))
+
+
+# ---- regions: (N, 5), of the image's index and corners
+
+
+@in_own_dtype
+def roi_align_forward(input, rois, output, argmax_y, argmax_x, aligned_height, aligned_width, spatial_scale,
+                      sampling_ratio, pool_mode, aligned) -> None:
+    """Writes averages of the maps ``input`` ``(B, C, H, W)`` to ``output`` ``(N, C, height, width)``."""
+    if pool_mode == 0:
+        raise_missing("roi_align_forward with pool_mode='max'")
+    if aligned and input.device.type == 'cpu' and not (sizes_of(rois, float32(spatial_scale)) >= 0).all():
+        raise RuntimeError('rois of RoIAlign have a negative width or height')  # which mmcv checks on CPUs alone
+    output.copy_(pool(input, rois, (aligned_height, aligned_width), float32(spatial_scale), sampling_ratio, aligned))
+
+
+@in_own_dtype
+def roi_align_backward(grad_output, rois, argmax_y, argmax_x, grad_input, aligned_height, aligned_width, spatial_scale,
+                       sampling_ratio, pool_mode, aligned) -> None:
+    """Adds the gradient of the maps to ``grad_input``; it does not depend on their values."""
+    settings = (aligned_height, aligned_width), float32(spatial_scale), sampling_ratio, aligned
+    grad_input += gradients(lambda maps: pool(maps, rois, *settings), [grad_input], grad_output)[0]
+
+
+def sizes_of(rois: Tensor, scale: float) -> Tensor:
+    """Returns the heights and widths ``(N, 2)`` of regions on the maps, rounded as in mmcv's loops."""
+    return ((rois[:, 3:] * scale - 0.5) - (rois[:, 1:3] * scale - 0.5)).flip(1)
+
+
+def pool(maps: Tensor, rois: Tensor, size: tuple[int, int], scale: float, ratio: int, aligned: bool) -> Tensor:
+    output = RoIAlign(size, scale, ratio, aligned)(maps, rois)
+    if rois.dtype == torch.float64 and ratio <= 0:  # mmcv rounds to float32, before it counts the samples of a cell
+        cells = sizes_of(rois, scale).clamp(min=0 if aligned else 1) / rois.new_tensor(size)
+        for index in (cells.float().ceil() != cells.ceil()).any(1).nonzero()[:, 0]:
+            rows, columns = cells[index].float().ceil().int().tolist()
+            finer = RoIAlign((size[0] * rows, size[1] * columns), scale, 1, aligned)(maps, rois[index:index + 1])
+            output = output.index_put((index, ), F.avg_pool2d(finer, (rows, columns))[0])
+    return output
+
+
+# ---- deformable convolutions and attention
+
+
+@in_own_dtype
+def deform_conv_forward(input, weight, offset, output, columns, ones, kW, kH, dW, dH, padW, padH, dilationW, dilationH,
+                        group, deformable_group, im2col_step) -> None:
+    output.copy_(deform_conv2d(input, offset, weight, None, (dH, dW), (padH, padW), (dilationH, dilationW)))
+
+
+@in_own_dtype
+def deform_conv_backward_input(input, offset, gradOutput, gradInput, gradOffset, weight, columns, kW, kH, dW, dH, padW,
+                               padH, dilationW, dilationH, group, deformable_group, im2col_step) -> None:
+    places = (dH, dW), (padH, padW), (dilationH, dilationW)
+    grad_input, grad_offset = gradients(lambda x, moved: deform_conv2d(x, moved, weight, None, *places),
+                                        [input, offset], gradOutput)
+    gradInput += grad_input
+    gradOffset.copy_(grad_offset.masked_fill_(is_outside(offset, (kH, kW), *places), 0))
+
+
+@in_own_dtype
+def deform_conv_backward_parameters(input, offset, gradOutput, gradWeight, columns, ones, kW, kH, dW, dH, padW, padH,
+                                    dilationW, dilationH, group, deformable_group, scale, im2col_step) -> None:
+    places = (dH, dW), (padH, padW), (dilationH, dilationW)
+    grad, = gradients(lambda weight: deform_conv2d(input, offset, weight, None, *places), [gradWeight], gradOutput)
+    gradWeight.add_(grad, alpha=scale)
+
+
+@in_own_dtype
+def modulated_deform_conv_forward(input, weight, bias, ones, offset, mask, output, columns, kernel_h, kernel_w,
+                                  stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group,
+                                  with_bias) -> None:
+    places = (stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w)
+    output.copy_(deform_conv2d(input, offset, weight, bias if with_bias else None, *places, mask))
+
+
+@in_own_dtype
+def modulated_deform_conv_backward(input, weight, bias, ones, offset, mask, columns, grad_input, grad_weight, grad_bias,
+                                   grad_offset, grad_mask, grad_output, kernel_h, kernel_w, stride_h, stride_w, pad_h,
+                                   pad_w, dilation_h, dilation_w, group, deformable_group, with_bias) -> None:
+    places = (stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w)
+    of_input, of_weight, of_offset, of_mask = gradients(
+        lambda x, kernel, moved, factors: deform_conv2d(x, moved, kernel, None, *places, factors),
+        [input, weight, offset, mask], grad_output)
+    grad_input += of_input
+    grad_weight += of_weight
+    grad_offset.copy_(of_offset.masked_fill_(is_outside(offset, (kernel_h, kernel_w), *places), 0))
+    grad_mask.copy_(of_mask)
+    if with_bias:
+        grad_bias += grad_output.sum((0, 2, 3))
+
+
+def is_outside(offset: Tensor, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int],
+               dilation: tuple[int, int]) -> Tensor:
+    """Returns which points are at -1 or before, where mmcv has no gradient, and torchvision has one at -1."""
+    points = offset.unflatten(1, (-1, *kernel, 2))  # (B, groups, kernel's height and width, 2, H, W)
+    counts = [[torch.arange(count, device=offset.device) for count in pair] for pair in zip(kernel, offset.shape[2:])]
+    y, x = (spread * taps[:, None] + step * places - pad
+            for (taps, places), step, pad, spread in zip(counts, stride, padding, dilation))
+    is_above = points[:, :, :, :, 0] + y[:, None, :, None] <= -1
+    is_left = points[:, :, :, :, 1] + x[:, None] <= -1
+    return (is_above | is_left).unsqueeze(4).expand_as(points).flatten(1, 4)
+
+
+@in_own_dtype
+def ms_deform_attn_forward(value: Tensor, value_spatial_shapes: Tensor, value_level_start_index: Tensor,
+                           sampling_locations: Tensor, attention_weights: Tensor, im2col_step: int) -> Tensor:
+    """Returns ``(B, queries, heads * channels)``: weighted sums of ``value`` ``(B, places, heads, channels)``.
+
+    Locations are ``(B, queries, heads, levels, points, 2)`` with x and y from 0 to 1; weights are alike, without the 2.
+    """
+    output = value.new_zeros(value.shape[0], sampling_locations.shape[1], *value.shape[2:])
+    for level, (start, shape) in enumerate(zip(value_level_start_index.tolist(), value_spatial_shapes.tolist())):
+        places = slice(start, start + math.prod(shape))
+        output += attend(value[:, places], sampling_locations[:, :, :, level], attention_weights[:, :, :, level], shape)
+    return output.flatten(2)
+
+
+@in_own_dtype
+def ms_deform_attn_backward(value, value_spatial_shapes, value_level_start_index, sampling_locations, attention_weights,
+                            grad_output, grad_value, grad_sampling_loc, grad_attn_weight, im2col_step) -> None:
+    grad_output = grad_output.unflatten(2, value.shape[2:])
+    for level, (start, shape) in enumerate(zip(value_level_start_index.tolist(), value_spatial_shapes.tolist())):
+        places = slice(start, start + math.prod(shape))
+        grads = gradients(functools.partial(attend, shape=shape), (
+            value[:, places], sampling_locations[:, :, :, level], attention_weights[:, :, :, level]), grad_output)
+        grad_value[:, places] += grads[0]
+        grad_sampling_loc[:, :, :, level] += grads[1]
+        grad_attn_weight[:, :, :, level] += grads[2]
+
+
+def attend(value: Tensor, locations: Tensor, weights: Tensor, shape: Sequence[int]) -> Tensor:
+    """Returns the weighted sums ``(B, queries, heads, channels)`` over the points of a level."""
+    batch, queries, heads, points = weights.shape
+    maps = value.permute(0, 2, 3, 1).reshape(batch * heads, -1, *shape)
+    grid = 2 * locations.transpose(1, 2).reshape(batch * heads, queries, points, 2) - 1
+    sampled = F.grid_sample(maps, grid, align_corners=False)  # (B * heads, channels, queries, points)
+    sums = (sampled * weights.transpose(1, 2).reshape(batch * heads, 1, queries, points)).sum(3)
+    return sums.unflatten(0, (batch, heads)).permute(0, 3, 1, 2)
+
+
+# ---- focal losses: logits or probabilities (N, C), targets (N, )
+
+
+@in_own_dtype
+def sigmoid_focal_loss_forward(input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float,
+                               alpha: float) -> None:
+    p, is_target = input.sigmoid(), one_hot(input, target)
+    positive = alpha * (1 - p) ** gamma * log(p)
+    negative = (1 - alpha) * p ** gamma * log(1 - p)
+    output.copy_(-torch.where(is_target, positive, negative) * weights_of(weight, target, input)[:, None])
+
+
+@in_own_dtype
+def sigmoid_focal_loss_backward(input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float,
+                                alpha: float) -> None:
+    p, is_target = input.sigmoid(), one_hot(input, target)
+    positive = alpha * (1 - p) ** gamma * (1 - p - gamma * p * log(p))
+    negative = (1 - alpha) * p ** gamma * (gamma * (1 - p) * log(1 - p) - p)
+    grad_input.copy_(-torch.where(is_target, positive, negative) * weights_of(weight, target, input)[:, None])
+
+
+@in_own_dtype
+def softmax_focal_loss_forward(input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float,
+                               alpha: float) -> None:
+    """Writes the losses of the probabilities ``input``; those of negative targets are zero."""
+    p = input.gather(1, target.clamp(min=0)[:, None])[:, 0]
+    loss = -alpha * (1 - p) ** gamma * log(p) * weights_of(weight, target, input)
+    output.copy_(loss.masked_fill(target < 0, 0))
+
+
+@in_own_dtype
+def softmax_focal_loss_backward(input: Tensor, target: Tensor, weight: Tensor, buff: Tensor, grad_input: Tensor,
+                                gamma: float, alpha: float) -> None:
+    """Writes the gradients of the logits of the probabilities ``input``."""
+    p = input.gather(1, target.clamp(min=0)[:, None])[:, 0]
+    factor = alpha * (gamma * (1 - p) ** (gamma - 1) * p * log(p) - (1 - p) ** gamma)
+    buff.copy_((factor * weights_of(weight, target, input)).masked_fill(target < 0, 0))
+    grad_input.copy_(buff[:, None] * (one_hot(input, target).to(input.dtype) - input))
+
+
+def one_hot(input: Tensor, target: Tensor) -> Tensor:
+    """Returns whether a column is the target's; targets outside of the columns, such as background, have none."""
+    return target[:, None] == torch.arange(input.shape[1], device=input.device)
+
+
+def log(probabilities: Tensor) -> Tensor:
+    return probabilities.clamp(min=max(FLT_MIN, torch.finfo(probabilities.dtype).tiny)).log()
+
+
+def weights_of(weight: Tensor, target: Tensor, input: Tensor) -> Tensor:
+    """Returns the weights of the targets' classes, 1 for background and without weights."""
+    if not weight.numel():
+        return input.new_ones(len(target))
+    return F.pad(weight, (0, 1), value=1)[target.clamp(min=-1)]
+
+
+# ---- the command
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Copies this file into mmcv's folder, or removes the copy, and prints what was done."""
+    parser = argparse.ArgumentParser(prog=COMMAND, description="Writes mmcv's operators in Python into mmcv's folder.")
+    parser.add_argument('--remove', action='store_true', help='remove what this command wrote')
+    parser.add_argument('--force', action='store_true', help='also write into a checkout, or over a file of others')
+    args = parser.parse_args(arguments)
+    try:
+        print(remove() if args.remove else write(find_folder(args.force)))
+    except OSError as error:
+        sys.exit(f'error: {error}')
+
+
+def find_folder(is_forced: bool) -> Path:
+    """Returns mmcv's folder; exits if the operators would not be used there, or others' files are there."""
+    spec = importlib.util.find_spec('mmcv')
+    if spec is None or spec.origin is None:
+        sys.exit("error: mmcv is not installed: pip install '.[openmmlab-lite]'")
+    folder = Path(spec.origin).parent
+    if compiled := next(filter(Path.exists, (folder / f'_ext{suffix}' for suffix in EXTENSION_SUFFIXES)), None):
+        sys.exit(f'error: mmcv has compiled operators: {compiled}{why_replace()}')
+    owners = {*importlib.metadata.packages_distributions().get('mmcv', ())} - {DISTRIBUTION}
+    if len(owners) > 1:
+        sys.exit(f'error: {" and ".join(sorted(owners))} overwrite each other\'s files in {folder}: run '
+                 f'pip uninstall {" ".join(sorted(owners))} and install one of them again')
+    places = [Path(str(importlib.metadata.distribution(owner).locate_file('mmcv'))) for owner in owners]
+    if folder.resolve() not in map(Path.resolve, places) and not is_forced:
+        sys.exit(f'error: {folder} is no installed mmcv, but a checkout; --force writes into it')
+    copy = folder / '_ext.py'
+    if copy.exists() and not copy.read_text(encoding='utf-8').startswith(FIRST_LINE) and not is_forced:
+        sys.exit(f'error: {copy} is not from this command; --force replaces it')
+    return folder
+
+
+def why_replace() -> str:
+    """Returns why compiled operators do not work here, and what helps; nothing if they do."""
+    try:
+        cuda = importlib.import_module('mmcv._ext').get_compiling_cuda_version()
+    except ImportError as error:
+        return f' that cannot be loaded ({error}); delete this file, and run the command again'
+    is_useless = cuda == 'not available' and torch.cuda.is_available()
+    return ' that lack the GPU that is here; delete this file, and run the command again' if is_useless else ''
+
+
+def write(folder: Path) -> str:
+    version = importlib.metadata.version('mmvit_backbones')
+    source = Path(__file__).read_text(encoding='utf-8')
+    temporary, copy = folder / f'_ext.py.{os.getpid()}', folder / '_ext.py'
+    temporary.write_text(f'{FIRST_LINE} {version}\n{source}', encoding='utf-8')
+    os.replace(temporary, copy)  # processes that start meanwhile read the old file or the new one
+    name = DISTRIBUTION.replace('-', '_')
+    for old in folder.parent.glob(f'{name}-*.dist-info'):
+        shutil.rmtree(old)
+    info = folder.parent / f'{name}-{version}.dist-info'
+    info.mkdir()
+    (info / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {DISTRIBUTION}\nVersion: {version}\n', 'utf-8')
+    files = f'{folder.name}/_ext.py', f'{info.name}/METADATA', f'{info.name}/RECORD'
+    (info / 'RECORD').write_text(''.join(f'{file},,\n' for file in files), 'utf-8')
+    return (f'wrote {copy}: operators of mmcv in Python, of mmvit_backbones {version}; '
+            f'pip uninstall {DISTRIBUTION} removes them')
+
+
+def remove() -> str:
+    """Removes the copies and their lists of files, also where mmcv itself was removed before."""
+    removed = [Path(str(file.locate())) for found in importlib.metadata.distributions(name=DISTRIBUTION)
+               for file in found.files or ()]
+    for file in removed:
+        for each in file, *file.parent.glob(f'__pycache__/{file.stem}.*.pyc'):
+            each.unlink(missing_ok=True)
+        for folder in file.parent / '__pycache__', file.parent:
+            with suppress(OSError):  # of other files
+                folder.rmdir()
+    return f'removed {removed[0]}' if removed else 'there is nothing to remove'
+
+
+if __name__ == '__main__':
+    main()

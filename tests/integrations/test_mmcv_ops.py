@@ -1,0 +1,174 @@
+"""Operators of mmcv in Python are those of compiled mmcv, and a command writes them into mmcv's folder."""
+import importlib
+import shutil
+import subprocess
+import sys
+from contextlib import suppress
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import ROOT
+from mmcv_cases import CASES
+from torch.nn.functional import logsigmoid
+
+pytest.importorskip('torchvision')
+from mmvit_backbones.integrations import mmcv_ops  # needs torchvision
+
+
+def assert_equal(actual: torch.Tensor, expected: torch.Tensor) -> None:
+    """Compares results but for rounding: orders of sums, and contracted products on other processors."""
+    scale = expected.nan_to_num(0, 0, 0).abs().max().item() if expected.numel() else 0
+    atol = 16 * torch.finfo(expected.dtype).eps * scale
+    torch.testing.assert_close(actual, expected, rtol=0, atol=atol, equal_nan=True)
+
+
+@pytest.fixture(scope='module')
+def numbers():
+    with np.load(ROOT / 'tests' / 'data' / 'mmcv_ops.npz') as file:
+        return dict(file)
+
+
+@pytest.fixture(scope='module')
+def compiled():
+    """Returns the compiled functions of the installed mmcv, or None."""
+    with suppress(ImportError):
+        module = importlib.import_module('mmcv._ext')
+        return None if str(module.__file__).endswith('.py') else module
+
+
+@pytest.mark.parametrize('name, dtype', [(name, each) for name, case in CASES.items() for each in case.dtypes], ids=str)
+def test_results_are_those_of_compiled_mmcv(name, dtype, numbers, compiled):
+    """Also where tensors have other strides, and under autocast, which compiled functions do not know."""
+    case, expected = CASES[name], torch.from_numpy(numbers[f'{name}, {dtype}'])
+    assert_equal(case.run(mmcv_ops, dtype), expected)
+    assert_equal(case.run(mmcv_ops, dtype, is_strided=True), expected)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert_equal(case.run(mmcv_ops, dtype), expected)
+    for seed in range(1, 4) if compiled else ():
+        assert_equal(case.run(mmcv_ops, dtype, seed=seed), case.run(compiled, dtype, seed=seed))
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64], ids=str)
+def test_attention_is_that_of_mmcv_in_pytorch(dtype):
+    attention = pytest.importorskip('mmcv.ops.multi_scale_deform_attn')
+    shapes = torch.tensor([[5, 7], [3, 2]])
+    value, places, weights = (torch.rand(*size, dtype=dtype, requires_grad=True) for size in (
+        (2, 41, 3, 4), (2, 6, 3, 2, 5, 2), (2, 6, 3, 2, 5)))
+    moved = places * 1.4 - 0.2  # some of them are outside
+    expected = attention.multi_scale_deformable_attn_pytorch(value, shapes, moved, weights)
+    gradient = torch.rand_like(expected)
+    arguments = [x.detach() for x in (value, shapes, torch.tensor([0, 35]), moved, weights)]
+    actual = mmcv_ops.ms_deform_attn_forward(*arguments, im2col_step=64)
+    gradients = [torch.zeros_like(x) for x in (value, moved, weights)]
+    mmcv_ops.ms_deform_attn_backward(*arguments, gradient, *gradients, im2col_step=64)
+    expected_gradients = torch.autograd.grad(expected, (value, moved, weights), gradient)
+    for x, y in zip([actual, *gradients], [expected.detach(), *expected_gradients]):
+        assert_equal(x, y)
+
+
+@pytest.mark.parametrize('kind', ['sigmoid', 'softmax'])
+def test_focal_losses_are_their_formulas(kind):
+    """Compiled mmcv has them on GPUs alone. Targets outside of the columns are background, or ignored."""
+    logits = (8 * torch.rand(40, 5, dtype=torch.float64) - 4).requires_grad_()
+    weight, target = torch.rand(5, dtype=torch.float64), torch.arange(40) % 6
+    target[target == 5] = 5 if kind == 'sigmoid' else -1
+    is_target = target[:, None] == torch.arange(5)
+    factors = torch.cat([weight, torch.ones(1, dtype=torch.float64)])[target]
+    signed = torch.where(is_target, logits, -logits)
+    p = signed.sigmoid() if kind == 'sigmoid' else logits.softmax(1)
+    log_p = logsigmoid(signed) if kind == 'sigmoid' else logits.log_softmax(1)
+    loss = -torch.where(is_target, 0.3, 0.7 if kind == 'sigmoid' else 0) * (1 - p) ** 1.5 * log_p * factors[:, None]
+    expected, = torch.autograd.grad(loss.sum(), logits)
+    inputs, output = (logits, loss) if kind == 'sigmoid' else (p, loss.sum(1))
+    forward, backward = (getattr(mmcv_ops, f'{kind}_focal_loss_{way}') for way in ('forward', 'backward'))
+    found, gradient, buffer = torch.zeros_like(output), torch.zeros_like(logits), torch.zeros_like(factors)
+    forward(inputs.detach(), target, weight, found, gamma=1.5, alpha=0.3)
+    backward(inputs.detach(), target, weight, *[buffer] * (kind == 'softmax'), gradient, gamma=1.5, alpha=0.3)
+    torch.testing.assert_close((found, gradient), (output.detach(), expected))
+
+
+def test_what_cannot_be_computed_raises():
+    with pytest.raises(NotImplementedError, match='sync_bn_forward_mean'):
+        mmcv_ops.sync_bn_forward_mean(torch.zeros(1))
+    x, rois = torch.zeros(1, 1, 4, 4), torch.tensor([[0., 3, 3, 1, 1]])
+    settings = dict(aligned_height=1, aligned_width=1, spatial_scale=1., sampling_ratio=0, aligned=True)
+    for mode, message in (0, 'max'), (1, 'negative'):
+        with pytest.raises(RuntimeError, match=message):
+            mmcv_ops.roi_align_forward(x, rois, torch.zeros(1, 1, 1, 1), x, x, pool_mode=mode, **settings)
+    with pytest.raises(RuntimeError, match='Half'):  # as compiled mmcv, also under autocast
+        mmcv_ops.nms(torch.rand(2, 4).half(), torch.rand(2).half(), iou_threshold=0.5, offset=0)
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """Returns a folder of site-packages with the installed mmcv, but without its operators."""
+    package = Path(str(pytest.importorskip('mmcv').__file__)).parent
+    shutil.copytree(package, tmp_path / 'mmcv', ignore=shutil.ignore_patterns('_ext*', '__pycache__'))
+    for info in package.parent.glob('*mmcv*.dist-info'):
+        if not info.name.startswith('mmvit'):
+            shutil.copytree(info, tmp_path / info.name)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    monkeypatch.delitem(sys.modules, 'mmcv')
+    return tmp_path
+
+
+def python(*arguments: str) -> str:
+    """Returns what a program prints."""
+    return subprocess.run([sys.executable, '-W', 'ignore', *arguments], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, encoding='utf-8', cwd=ROOT).stdout
+
+
+@pytest.mark.workflow
+def test_the_command_makes_mmcv_work(site):
+    """Trainings and mmvit doctor name it, and mmcv runs without this package; pip lists the operators."""
+    command = 'mmvit_backbones.integrations.mmcv_ops'
+    state = '-c', 'from mmvit_backbones.utils.installation import describe_operators; print(*describe_operators())'
+    end = python('tools/train.py', 'reswin_tiny', '--coco-folder', 'data/coco_mini', '--work-dir', str(site), '--check')
+    assert end.splitlines()[-1].startswith('error: ') and 'operators of mmcv: missing' in end and command in end
+    for _ in range(2):
+        assert str(site / 'mmcv' / '_ext.py') in python('-m', command)
+    assert 'in Python, by this package' in python(*state)
+    assert python('-c', f"""
+import sys
+sys.modules['mmvit_backbones'] = None
+import pickle, torch, mmcv, mmcv.ops
+assert mmcv.__file__.startswith({str(site)!r})
+layer = pickle.loads(pickle.dumps(mmcv.ops.DeformConv2dPack(2, 2, 3)))
+layer(torch.rand(1, 2, 8, 8)).sum().backward()
+assert pickle.loads(pickle.dumps(mmcv._ext.nms)) is mmcv._ext.nms
+print(len(mmcv.ops.nms(torch.tensor([[0., 0, 4, 4], [0, 0, 4, 4]]), torch.ones(2), 0.5)[1]))
+""") == '1\n'
+    assert 'mmvit-mmcv-ops' in python('-m', 'pip', 'list')
+    mmcv_ops.main(['--remove'])
+    assert not [*site.rglob('_ext*')] and not [*site.glob('mmvit*')]
+
+
+def add_distribution(site: Path) -> None:
+    info = site / 'mmcv_lite-2.1.0.dist-info'
+    info.mkdir()
+    (info / 'METADATA').write_text('Metadata-Version: 2.1\nName: mmcv-lite\nVersion: 2.1.0\n')
+    (info / 'top_level.txt').write_text('mmcv\n')
+
+
+def take_away_distributions(site: Path) -> None:
+    for info in site.glob('*.dist-info'):
+        shutil.rmtree(info)
+
+
+@pytest.mark.parametrize('change, words', [
+    (lambda site: (site / 'mmcv' / f'_ext{EXTENSION_SUFFIXES[0]}').touch(), ['compiled']),
+    (add_distribution, ['mmcv-lite', 'pip uninstall']), (take_away_distributions, ['checkout', '--force']),
+    (lambda site: (site / 'mmcv' / '_ext.py').write_text('nms = None'), ['_ext.py', '--force']),
+    (lambda site: (site / 'mmcv' / '_ext.py').mkdir(), ['_ext.py'])])  # as where a folder cannot be written
+def test_operators_are_not_written_where_they_do_not_belong(change, words, site):
+    change(site)
+    importlib.invalidate_caches()
+    before = sorted(site.rglob('*'))
+    with pytest.raises(SystemExit) as ended:
+        mmcv_ops.main([])
+    assert all(word in str(ended.value) for word in words) and '\n' not in str(ended.value)
+    assert [path for path in sorted(site.rglob('*')) if '__pycache__' not in path.parts] == before

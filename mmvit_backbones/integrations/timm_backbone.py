@@ -324,9 +324,11 @@ def check_complete(name: str, missing: set[str], file: str | None) -> None:
 
     It may lack what the network only has by its arguments.
     """
-    lacking = sorted(missing & timm.create_model(name).state_dict().keys()) if file and missing else []
+    own = timm.create_model(name).state_dict().keys() if file and missing else set()
+    lacking = sorted(missing & own)
     if file and lacking:
-        remedy = describe_names(find_state_dict(read_checkpoint(file))[0]) or (
+        weights, _ = find_state_dict(read_checkpoint(file))
+        remedy = describe_names(weights.keys() - own) or (
             "; a training with TimmBackbone is loaded by init_cfg=dict(type='Pretrained', checkpoint=FILE)")
         raise CheckpointError(f'{file} lacks {len(lacking)} weights of timm:{name}, such as {lacking[0]}{remedy}')
 

@@ -357,7 +357,7 @@ def _no_match(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> C
     other = next((name for name in weights if name not in own), None)
     got = f'got {other!r}' if other else 'but the checkpoint has no weights'
     return CheckpointError(f'checkpoint {source} is for another network: its keys do not match {type(model).__name__}; '
-                           f'expected {expected!r}, {got}{hint or describe_names(weights)}')
+                           f'expected {expected!r}, {got}{hint or describe_names(weights.keys() - own.keys())}')
 
 
 def _other_network(source: str, counts: str, examples: list[str]) -> CheckpointError:

@@ -16,7 +16,7 @@ FOREIGN = {
 
 
 def describe_names(names: Iterable[str]) -> str:
-    """Returns the end of an error about names that a network lacks: whose they seem to be, and what to do; or nothing."""
+    """Returns the end of an error about names that a network lacks: whose they seem to be, and a remedy; or nothing."""
     names = list(names)
     found = (told for pattern, told in FOREIGN.items() if any(re.match(pattern, name) for name in names))
     return '; its names seem to be those of {}: {}'.format(*told) if (told := next(found, None)) else ''

@@ -325,7 +325,7 @@ def change_head(model: Any, kind: str | None, norm: str, has_auxiliary: bool) ->
     """Gives a segmenter another decode head on the maps of the recipe."""
     if not kind:
         return
-    import mmvit_backbones.heads.linear_decode_head  # noqa: F401
+    import mmvit_backbones.integrations.linear_decode_head  # noqa: F401
     channels = model.decode_head.in_channels
     norms = dict(bn=dict(type='BN'), gn=dict(type='GN', num_groups=32))
     heads = dict(uper=dict(type='UPerHead', channels=256, pool_scales=(1, 2, 3, 6)),

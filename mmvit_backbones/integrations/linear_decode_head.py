@@ -1,7 +1,7 @@
 """Linear decode head for segmenters of mmseg, on all maps.
 
 Importing this module registers it, which needs mmseg: ``custom_imports =
-dict(imports=['mmvit_backbones.heads.linear_decode_head'])``.
+dict(imports=['mmvit_backbones.integrations.linear_decode_head'])``.
 """
 from collections.abc import Sequence
 from typing import Any

@@ -1,6 +1,5 @@
 """Reads the backbone of a config, with how its images are normalized, and checks that of a model."""
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 from torch import Tensor, nn
@@ -43,12 +42,6 @@ def run_of(checkpoint: str | None) -> Config | None:
     if checkpoint and any((folder / LAST).is_file() for folder in (Path(checkpoint), Path(checkpoint).parent)):
         return config_of(None, checkpoint, ('model', ))
     return None
-
-
-def loads_weights(init_cfg: Any) -> bool:
-    """Returns whether MMEngine would initialize a module by a checkpoint."""
-    parts = init_cfg if isinstance(init_cfg, list) else [init_cfg or {}]
-    return any('checkpoint' in part for part in parts)
 
 
 def check_channels(model: nn.Module) -> None:

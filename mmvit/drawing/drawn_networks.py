@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.openmmlab_models import log_from
+from mmvit_backbones.utils.openmmlab_models import log_from, type_name
 from mmvit_backbones.zoo.building import get_model
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.loading import load_checkpoint
@@ -18,7 +18,6 @@ from mmvit_backbones.zoo.settings import setting
 from mmvit_backbones.zoo.variants import Normalization, Variant, find_variant
 
 from ..configs.backbone import run_of, setting_of
-from ..configs.files import type_name
 from ..configs.official import official_name
 from ..utils.distributed import warn
 

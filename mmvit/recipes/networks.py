@@ -14,13 +14,15 @@ from torch import Tensor, nn
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import CheckpointError, UsageError, first_line
 from mmvit_backbones.ops import plain_pytorch
+from mmvit_backbones.utils.initialization import loads_weights
+from mmvit_backbones.utils.openmmlab_models import type_name
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.hubs import images_of, images_of_config
 from mmvit_backbones.zoo.settings import setting
 from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, Normalization, Variant
 
-from ..configs.backbone import loads_weights, run_of, setting_of
-from ..configs.files import read_config, type_name
+from ..configs.backbone import run_of, setting_of
+from ..configs.files import read_config
 from ..configs.official import official_name
 from ..utils.frameworks import import_quietly
 

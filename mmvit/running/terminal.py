@@ -8,7 +8,8 @@ from contextlib import contextmanager, redirect_stdout
 
 from mmengine.runner import Runner
 
-SHOWN = re.compile(r'(Epoch|Iter)\(|\n?[|+]|(per|accuracy by) class|The best checkpoint|resumed|the monitored metric')
+SHOWN = re.compile(r'(Epoch|Iter)\(|weights from |\n?[|+]|(per|accuracy by) class|The best checkpoint|resumed|'
+                   'the monitored metric')
 DEPRECATED = 'will be deprecated in future'  # functions that OpenMMLab itself calls
 
 

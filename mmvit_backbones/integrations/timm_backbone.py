@@ -4,7 +4,6 @@ https://huggingface.co/docs/timm
 """
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from fnmatch import fnmatchcase
 from functools import cached_property
 from types import SimpleNamespace
@@ -25,6 +24,7 @@ from ..utils.image_sizes import height_and_width
 from ..utils.initialization import with_own_pretrained
 from ..utils.installation import install_command
 from ..utils.messages import near_names
+from ..utils.openmmlab_models import on_meta
 
 try:
     import timm
@@ -316,14 +316,3 @@ def check_complete(name: str, missing: set[str], file: str | None) -> None:
     if lacking:
         raise CheckpointError(f'{file} lacks {len(lacking)} weights of timm:{name}, such as {lacking[0]}; a training '
                               "with TimmBackbone is loaded by init_cfg=dict(type='Pretrained', checkpoint=FILE)")
-
-
-def on_meta(network: nn.Module) -> Any:
-    """Returns a copy of a network on the meta device, which takes neither memory nor time."""
-    tensors = [*network.parameters(), *network.buffers()]
-    return deepcopy(network, {id(x): like(x) for x in tensors})
-
-
-def like(x: Tensor) -> Tensor:
-    empty = torch.empty_like(x, device='meta')
-    return nn.Parameter(empty, x.requires_grad) if isinstance(x, nn.Parameter) else empty

@@ -3,21 +3,22 @@
 ``variants.yml`` has them by family, variant and tag of weights. Everything that builds a published network, or prepares
 its images, asks :func:`setting`.
 """
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from inspect import signature
 from logging import WARNING
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from mmengine.logging import print_log
 from mmengine.registry import MODELS
 
 from ..errors import UsageError
+from ..utils.openmmlab_models import type_name
 from .download import fetch_url
 from .hubs import images_of
 from .reading import find_checkpoint, read_file
-from .variants import Normalization, Variant, published_by, task_of
+from .variants import VARIANTS, Normalization, Variant, published_by, task_of
 from .weights import WEIGHTS
 
 Task = Literal['classification', 'dense']
@@ -99,6 +100,33 @@ def setting(variant: Variant, task: Task = 'classification', weights: str | bool
         images = images_of(weights) or images
     test = {**family.test, **variant.test, **family.tests.get(origin.tag, {})}
     return Setting(backbone, images, Resize(side, **test))
+
+
+def variants_of(backbone: Mapping[str, Any], head: Mapping[str, Any]) -> list[Variant]:
+    """Returns the networks that a config's backbone and head are of: those with their class, arch and settings.
+
+    Several are left where only another head would tell.
+    """
+    own = [variant for variant in VARIANTS.values()
+           if (variant.family.backbone, variant.arch) == (type_name(backbone), backbone.get('arch'))]
+    settings = {key for each in own for key in (*each.settings, *each.dense)}
+    heads = {key for each in own for key in each.head if type_name(head) == each.family.head['type']}
+    return [each for each in own
+            if (not heads or are_equal(heads, {**each.family.head, **each.head}, head))
+            and any(are_equal(settings, setting(each, task).backbone, backbone) for task in get_args(Task))]
+
+
+def are_equal(keys: Iterable[str], part: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Returns whether two parts of a class have equal arguments, given or by default; of stages, one stands for all."""
+    defaults = signature(MODELS.get(part['type'])).parameters
+    values = [(each.get(key, defaults[key].default) for each in (part, other)) for key in keys]
+    return all(one == two for one, two in (map(as_one, pair) for pair in values))
+
+
+def as_one(value: Any) -> tuple:
+    """Returns a value for all stages, or the values of the stages if they differ."""
+    values = tuple(value) if isinstance(value, (list, tuple)) else (value, )
+    return values[:1] if len(set(values)) == 1 else values
 
 
 def origin_of(variant: Variant, weights: str | bool | None) -> Origin:

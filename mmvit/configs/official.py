@@ -1,13 +1,12 @@
 """Finds the authors' weights for a config, and the config for their weights."""
 from pathlib import Path
-from typing import Literal
 
 from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.reading import find_checkpoint
 from mmvit_backbones.zoo.settings import variants_of
-from mmvit_backbones.zoo.variants import OFFICIAL, VARIANTS, find_variant, published_by
+from mmvit_backbones.zoo.variants import VARIANTS, official_name, published_by
 
 
 def source_of(cfg: Config, checkpoint: str | None, tag: str | bool | None) -> str:
@@ -29,13 +28,7 @@ def source_of(cfg: Config, checkpoint: str | None, tag: str | bool | None) -> st
     name = f'{Path(cfg.filename).stem}_'
     best = max(variants, key=lambda variant: (
         variant.has_weights(tag), len(variant.short_name) * (f'_{variant.short_name}_' in name)))
-    return official_name(best.name, tag)
-
-
-def official_name(network: str, tag: str | Literal[True]) -> str:
-    """Returns the ``official://`` name of a network's weights; raises CheckpointError for unknown weights."""
-    find_variant(network).published_weights(tag)
-    return f'{OFFICIAL}{network}' + ('' if tag is True else f'/{tag}')
+    return official_name(best, tag)
 
 
 def config_of_network(network: str, checkpoint: str) -> str | None:

@@ -183,6 +183,11 @@ class TimmBackbone(BaseModule):
         """Returns the depth of a parameter like :meth:`get_layer_depth`, but counts each stage as one layer."""
         return depth_of(param_name, prefix, self._depths['stages'])
 
+    def names_of_weights(self) -> list[str]:
+        """Returns the names of the parameters that timm's weights have; others exist by the arguments alone."""
+        theirs = names_in_timm(self.name)
+        return [name for name, _ in self.named_parameters() if name.removeprefix('model.') in theirs]
+
     def tables_tokens_and_gates(self) -> set[str]:
         """Returns the names of position tables, tokens and other parameters that timm trains without weight decay."""
         patterns = getattr(self.model, 'no_weight_decay', set)()
@@ -307,12 +312,18 @@ def file_of(arguments: dict[str, Any]) -> str | None:
     return (arguments.get('pretrained_cfg_overlay') or {}).get('file')
 
 
+def names_in_timm(name: str) -> set[str]:
+    """Returns timm's names of the weights of a network that is built without arguments."""
+    with torch.device('meta'):
+        return {*timm.create_model(name).state_dict()}
+
+
 def check_complete(name: str, missing: set[str], file: str | None) -> None:
     """Raises CheckpointError if a file lacks weights of a network; timm says so in its log only.
 
     It may lack what the network only has by its arguments.
     """
-    lacking = sorted(missing & timm.create_model(name).state_dict().keys()) if file and missing else []
+    lacking = sorted(missing & names_in_timm(name)) if file and missing else []
     if lacking:
         raise CheckpointError(f'{file} lacks {len(lacking)} weights of timm:{name}, such as {lacking[0]}; a training '
                               "with TimmBackbone is loaded by init_cfg=dict(type='Pretrained', checkpoint=FILE)")

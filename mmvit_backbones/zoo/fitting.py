@@ -16,7 +16,7 @@ from .state_dicts import find_prefixes
 Part = Literal['all', 'all but the last layers', 'the backbone']
 # Of the models of fine-tunings: their shapes follow from the number of classes.
 LAST_LAYERS = ('head', 'roi_head.bbox_head.fc_cls', 'roi_head.bbox_head.fc_reg', 'roi_head.mask_head.conv_logits',
-               'decode_head.conv_seg', 'auxiliary_head.conv_seg')
+               *(f'decode_head.layers.{level}.2' for level in range(16)))
 MAX_UNEXPECTED_KEYS = 5  # a few stale buffers do not mean that a checkpoint is for another network
 COUNTER = 'num_batches_tracked'  # PyTorch before 0.4.1 did not save it
 

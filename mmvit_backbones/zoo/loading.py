@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
+from logging import WARNING
 from pkgutil import iter_modules
 from typing import Literal
 
@@ -22,13 +23,13 @@ from torch import Tensor, nn
 from ..backbones import Backbone
 from ..errors import CheckpointError, UnknownKeyError
 from ..utils.finite import first_not_finite
-from ..utils.openmmlab_models import unwrap_model
+from ..utils.openmmlab_models import log_from, unwrap_model
 from . import converters
 from .checkpoints import read_checkpoint, read_published
 from .converters.layout import Layout
 from .converters.library_layout import LibraryLayout, shortened
 from .download import cached_file
-from .fitting import MAX_UNEXPECTED_KEYS, no_match, other_network
+from .fitting import MAX_UNEXPECTED_KEYS, Fit, fit, no_match, other_network, plan
 from .settings import setting
 from .state_dicts import OUR_PREFIXES, find_state_dict, strip_prefix
 from .variants import OFFICIAL, VARIANTS, Variant, find_variant
@@ -114,6 +115,16 @@ def load_checkpoint(model: nn.Module, checkpoint: Mapping, source: str, layouts:
     check_tensors(model, weights, source)
     weights = adapt(weights, model, source, new_head)
     load_weights(model, weights, source, strict=layout is not None and not isinstance(layout, LibraryLayout))
+
+
+def plan_checkpoint(model: nn.Module, checkpoint: Mapping, source: str) -> Fit:
+    """Returns what :func:`load_checkpoint` would load into a model, by names and shapes; raises the same errors."""
+    weights, _ = find_weights(model, checkpoint, source)
+    check_tensors(model, weights, source)
+    with log_from(WARNING):  # it is said when they are loaded
+        weights = adapt(weights, model, source, new_head=True)
+        fit(model, with_initial_values(weights, model, source), 'all', source)
+    return plan(model, weights)
 
 
 def find_weights(model: nn.Module, checkpoint: Mapping, source: str, layouts: Collection[Layout] = LAYOUTS,

@@ -80,7 +80,8 @@ def start_whole(model: nn.Module, weights: Weights, classes: Sequence[str], fold
     """Returns the start from the whole model of a training; None if it has other layers before the last ones."""
     state = as_whole(weights)
     found = plan(model, state)
-    if found.dropped or not all(is_in(name, LAST_LAYERS) for name in found.new):
+    has_last = any(is_in(name, LAST_LAYERS) for name in state)
+    if found.dropped or not has_last or not all(is_in(name, LAST_LAYERS) for name in found.new):
         return None
     if not found.new and weights.classes == tuple(classes):
         return Start(weights.source, [])

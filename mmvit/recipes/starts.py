@@ -109,6 +109,6 @@ def loaded_in(backbone: Any, network: Network) -> list[str]:
         return plan_checkpoint(backbone, checkpoint, weights.source).loaded
     with torch.device('cpu'):  # initial values tell what is random
         model = nn.ModuleDict(dict(backbone=MODELS.build(without_weights(network.backbone))))
-    state = strip_prefix(as_whole(weights), network.backbone['init_cfg'].get('prefix', ''))
-    fitted = fit(model, {f'backbone.{name}': x for name, x in state.items()}, 'the backbone', weights.source)
+        state = strip_prefix(as_whole(weights), network.backbone['init_cfg'].get('prefix', ''))
+        fitted = fit(model, {f'backbone.{name}': x for name, x in state.items()}, 'the backbone', weights.source)
     return [name.removeprefix('backbone.') for name in fitted.loaded]

@@ -4,6 +4,7 @@ import torch
 from fine_tunings import TASKS, recipe
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS
 from torch import nn
 
 from mmvit.utils.frameworks import build_model, use_framework
@@ -26,9 +27,9 @@ def constant(network: str) -> dict[str, torch.Tensor]:
         elif network.startswith('timm:'):
             own = pytest.importorskip('timm').create_model(network.removeprefix('timm:')).state_dict()
         else:
-            from mmpretrain import get_model as get_other
-            own = get_other('resnet50_8xb32_in1k').state_dict()
-    values = {True: torch.full((1, ), VALUE), False: torch.zeros(1, dtype=torch.long)}
+            resnet = MODELS.build(dict(type='mmdet.ResNet', depth=50))
+            own = {f'backbone.{name}': x for name, x in resnet.state_dict().items()}
+    values = {True: torch.tensor(VALUE), False: torch.tensor(0)}
     return {name: values[x.is_floating_point()].expand(x.shape) for name, x in own.items()}
 
 

@@ -12,6 +12,7 @@ from mmvit_backbones.errors import CheckpointNotFoundError, UsageError, first_li
 from mmvit_backbones.utils.file_access import problem_of_file
 from mmvit_backbones.utils.installation import config_folder
 from mmvit_backbones.utils.messages import near_names
+from mmvit_backbones.utils.openmmlab_models import type_name
 
 from ..utils.frameworks import FRAMEWORKS, import_quietly
 from .options import check_option
@@ -207,12 +208,6 @@ def datasets_of(cfg: Config, split: str) -> list[dict]:
     """Returns the unwrapped dataset configs of 'train', 'val' or 'test'; empty if the config lacks the split."""
     loader = cfg.get(f'{split}_dataloader')
     return leaf_datasets(loader['dataset']) if loader else []
-
-
-def type_name(part: Mapping) -> str:
-    """Returns the name of a part's type, which may be a class, without its scope or module, such as ``mmdet.``."""
-    kind = part.get('type')
-    return str(getattr(kind, '__name__', kind)).rpartition('.')[2]
 
 
 def paths_of(dataset: dict) -> list[str]:

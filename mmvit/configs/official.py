@@ -1,14 +1,12 @@
 """Finds the authors' weights for a config, and the config for their weights."""
 from pathlib import Path
-from typing import Literal
 
 from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.reading import find_checkpoint
-from mmvit_backbones.zoo.variants import OFFICIAL, VARIANTS, find_variant, published_by
-
-from .files import type_name
+from mmvit_backbones.zoo.settings import variants_of
+from mmvit_backbones.zoo.variants import VARIANTS, official_name, published_by
 
 
 def source_of(cfg: Config, checkpoint: str | None, tag: str | bool | None) -> str:
@@ -22,23 +20,15 @@ def source_of(cfg: Config, checkpoint: str | None, tag: str | bool | None) -> st
         return find_checkpoint(checkpoint)
     if checkpoint or not tag:
         raise UsageError(f'pass either checkpoint or pretrained, got checkpoint={checkpoint} and pretrained={tag}')
-    backbone = cfg.model.get('backbone') or {}
-    own = type_name(backbone), backbone.get('arch')
-    variants = [variant for variant in VARIANTS.values() if own == (variant.family.backbone, variant.arch)]
+    variants = variants_of(cfg.model.get('backbone') or {}, cfg.model.get('head') or {})
     if not variants:
-        raise UsageError(f'pretrained={tag}: the backbone of {cfg.filename} is not in mmvit_backbones.list_models()')
-    # Variants that differ only in window size or head share type and arch; prefer a variant with weights, then the one
-    # in the config's name.
+        raise UsageError(f'pretrained={tag}: the backbone of {cfg.filename} is not in mmvit_backbones.list_models(); '
+                         'with other settings, pass checkpoint=official://NAME')
+    # What differs in the head alone is told by the config's name, where there are weights of several.
     name = f'{Path(cfg.filename).stem}_'
     best = max(variants, key=lambda variant: (
         variant.has_weights(tag), len(variant.short_name) * (f'_{variant.short_name}_' in name)))
-    return official_name(best.name, tag)
-
-
-def official_name(network: str, tag: str | Literal[True]) -> str:
-    """Returns the ``official://`` name of a network's weights; raises CheckpointError for unknown weights."""
-    find_variant(network).published_weights(tag)
-    return f'{OFFICIAL}{network}' + ('' if tag is True else f'/{tag}')
+    return official_name(best, tag)
 
 
 def config_of_network(network: str, checkpoint: str) -> str | None:

@@ -20,6 +20,7 @@ from mmengine.registry import INFERENCERS, Registry
 
 import mmvit_backbones
 from mmvit_backbones.errors import first_line
+from mmvit_backbones.utils.literals import Literals
 
 from ..utils.frameworks import FRAMEWORKS, import_quietly, quiet
 
@@ -34,21 +35,6 @@ START = {'init_cfg', 'pretrained', 'pretrained_cfg_overlay', 'load_from', 'resum
 # Files that MMEngine, PyTorch and NumPy may run.
 CODE = '.py', '.pkl', '.pickle', '.yaml', '.yml', '.pth', '.pt', '.bin', '.ckpt', '.np', '.npy', '.npz'
 PACKAGES = sysconfig.get_path('purelib'), sysconfig.get_path('platlib'), osp.dirname(mmvit_backbones.__file__)
-
-
-class Literals(ast.NodeTransformer):
-    """Replaces what MMEngine writes of values by literals: ``dict(a=1)``, ``dict({1: 2})``, ``inf`` and ``nan``."""
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        match self.generic_visit(node):
-            case ast.Call(func=ast.Name(id='dict'), args=[], keywords=words):
-                return ast.Dict([ast.Constant(word.arg) for word in words], [word.value for word in words])
-            case ast.Call(func=ast.Name(id='dict'), args=[ast.Dict() as mapping], keywords=[]):
-                return mapping
-        return node
-
-    def visit_Name(self, node: ast.Name) -> ast.AST:
-        return ast.Constant(float(node.id)) if node.id in ('inf', 'nan') else node
 
 
 def read_once(file: Path) -> str:

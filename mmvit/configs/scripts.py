@@ -9,6 +9,7 @@ from mmengine.config import Config, ConfigDict
 
 from mmvit_backbones.engine.atomic import PREFIX
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.openmmlab_models import type_name
 from mmvit_backbones.zoo.reading import LAST, find_checkpoint, last_of
 
 from ..utils.distributed import warn
@@ -23,7 +24,6 @@ from .files import (
     merge_options,
     metrics_of,
     read_config,
-    type_name,
 )
 from .machine import fit_recipe
 from .outputs import check_copy

@@ -8,9 +8,9 @@ from mmengine.config import Config
 from mmengine.optim import CosineAnnealingParamScheduler, OneCycleParamScheduler, PolyParamScheduler
 
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.openmmlab_models import type_name
 
 from ..utils.distributed import warn
-from .files import type_name
 
 # Integers, and the lowest that can be used; None: any, 0 and less for never.
 COUNTS: dict[str, int | None] = {

@@ -8,8 +8,9 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.openmmlab_models import type_name
 
-from ..configs.files import leaf_datasets, type_name
+from ..configs.files import leaf_datasets
 from ..utils.frameworks import takes_rgb, use_framework
 from .preprocess import Geometry, MatrixPool, Preprocess, size_of
 

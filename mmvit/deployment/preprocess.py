@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops.resizing import pooling_matrix
 from mmvit_backbones.ops.sizes import to_multiple
+from mmvit_backbones.utils.openmmlab_models import type_name
 
-from ..configs.files import type_name
 from ..inference.runtimes import loader_of
 
 KERNELS = {('cv2', 'bilinear'), ('pillow', 'bilinear'), ('pillow', 'bicubic')}

@@ -1,6 +1,7 @@
 """Builds the networks of drawings, and normalizes images as their data preprocessors do."""
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,16 +11,17 @@ from torch import Tensor
 
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.openmmlab_models import log_from
+from mmvit_backbones.utils.openmmlab_models import log_from, type_name
 from mmvit_backbones.zoo.building import get_model
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.loading import load_checkpoint
+from mmvit_backbones.zoo.reading import LAST
 from mmvit_backbones.zoo.settings import setting
+from mmvit_backbones.zoo.source import open_weights
 from mmvit_backbones.zoo.variants import Normalization, Variant, find_variant
 
-from ..configs.backbone import run_of, setting_of
-from ..configs.files import type_name
-from ..configs.official import official_name
+from ..configs.backbone import setting_of
+from ..configs.files import config_of
 from ..utils.distributed import warn
 
 # A function from RGB values (3, H, W) from 0 to 255 to the input (1, 3, H, W) of a network.
@@ -32,14 +34,15 @@ def drawn_network(network: str, checkpoint: str | None, pretrained: bool | str
     if checkpoint and pretrained:
         raise UsageError(f'checkpoint and pretrained are mutually exclusive, got {checkpoint} and {pretrained}')
     variant = find_variant(network)
-    checkpoint = official_name(network, pretrained) if pretrained else checkpoint
+    weights = open_weights(pretrained or checkpoint, variant)
+    checkpoint = weights and weights.source
     torch.manual_seed(0)
     with log_from(logging.WARNING):  # a figure needs no head and no output norms
-        if run := run_of(checkpoint):
-            backbone, images = run_backbone(run, variant, str(checkpoint))
+        if checkpoint and Path(checkpoint).with_name(LAST).is_file():
+            backbone, images = run_backbone(config_of(None, checkpoint, ('model', )), variant, checkpoint)
         else:
             backbone: Any = get_model(network, 'backbone', checkpoint)
-            images = setting(variant, weights=checkpoint).images
+            images = setting(variant, weights=weights).images
     if not checkpoint:
         warn(f'{network} has random weights; set pretrained or checkpoint')
     return backbone.eval(), as_statistics(images), checkpoint

@@ -9,8 +9,9 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.openmmlab_models import type_name
 
-from ..configs.files import datasets_of, metrics_of, paths_of, type_name
+from ..configs.files import datasets_of, metrics_of, paths_of
 from ..configs.tasks import choose_task
 from ..utils.distributed import is_first_process
 from ..utils.frameworks import metainfo_of, use_framework

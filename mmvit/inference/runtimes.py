@@ -19,10 +19,11 @@ from mmengine.structures import BaseDataElement
 from mmvit_backbones.errors import UsageError, first_line
 from mmvit_backbones.utils.classes import check_labels, classes_of
 from mmvit_backbones.utils.file_access import check_file
+from mmvit_backbones.utils.openmmlab_models import type_name
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.loading import find_weights, load_weights
 
-from ..configs.files import leaf_datasets, type_name
+from ..configs.files import leaf_datasets
 from ..utils.frameworks import build_model, metainfo_of, use_framework
 from .results import Color
 

@@ -24,7 +24,6 @@ from .arguments import FineTuning
 from .config_files import write_sections
 from .networks import Network, find_network
 from .recipe import MODULES, Recipe, make_recipe, name_recipe, settle_size
-from .starts import find_start
 
 WORK_DIRS = 'work_dirs'  # where the work dirs of trainings are by default
 
@@ -75,12 +74,7 @@ def plan_fine_tuning(given: FineTuning) -> Recipe:
                        split_seed=given.split_seed, out=place, check_files=given.check_files)
     write_record(place, task.argument, folder, data)
     raise_or_warn(data.problems if not given.check_files else ())
-    recipe = make_recipe(given, network, data)
-    if isinstance(given.pretrained, str):
-        one_more = make_recipe(given, network, replace(data, classes=(*data.classes, ''))).config
-        if start := find_start(given.pretrained, recipe.config, one_more, data.classes, place):
-            recipe = make_recipe(given, network.drop_weights(), data, start)
-    return recipe
+    return make_recipe(given, network, data, place)
 
 
 def choose_network(given: FineTuning) -> Network:

@@ -2,26 +2,27 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, astuple, dataclass, replace
 from inspect import signature
-from logging import WARNING
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import CheckpointError, UsageError, first_line
 from mmvit_backbones.ops import plain_pytorch
-from mmvit_backbones.zoo.checkpoints import read_checkpoint
+from mmvit_backbones.utils.initialization import loads_weights
+from mmvit_backbones.utils.openmmlab_models import type_name
+from mmvit_backbones.zoo.checkpoints import WEB
 from mmvit_backbones.zoo.hubs import images_of, images_of_config
 from mmvit_backbones.zoo.settings import setting
+from mmvit_backbones.zoo.source import Weights, open_weights
+from mmvit_backbones.zoo.state_dicts import find_state_dict
 from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, Normalization, Variant
 
-from ..configs.backbone import loads_weights, run_of, setting_of
-from ..configs.files import read_config, type_name
-from ..configs.official import official_name
+from ..configs.backbone import setting_of
+from ..configs.files import read_config
 from ..utils.frameworks import import_quietly
 
 RESNET50 = dict(type='mmdet.ResNet', depth=50, num_stages=4, out_indices=(0, 1, 2, 3), style='pytorch',
@@ -29,6 +30,7 @@ RESNET50 = dict(type='mmdet.ResNet', depth=50, num_stages=4, out_indices=(0, 1, 
                 init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50'))
 IMAGENET = Normalization(IMAGENET_MEAN, IMAGENET_STD)
 TIMM = 'timm:'
+FREEZING = 'frozen_stages', 'stop_grad_conv1'  # arguments of the frameworks' backbones
 
 
 class Pyramid(NamedTuple):
@@ -46,6 +48,7 @@ class Network:
     Args:
         name (str): Name for files and messages.
         backbone (dict): Config of the backbone.
+        weights (Weights | None): Those that it starts from, where something tells them. Defaults to None.
         is_pretrained (bool): Whether it starts from weights.
         mean, std (list[float]): Statistics of its images from 0 to 255.
         to_rgb (bool): Whether the channels of its images, and of these statistics, are RGB. Defaults to True.
@@ -56,6 +59,7 @@ class Network:
 
     name: str
     backbone: dict
+    weights: Weights | None
     is_pretrained: bool
     mean: list[float]
     std: list[float]
@@ -100,6 +104,9 @@ class Network:
         Raises:
             UsageError: If the network has no ``frozen_stages``, less stages, or does not tell how many it has.
         """
+        if not self.is_pretrained:
+            raise UsageError(f'freeze (--freeze) needs weights, but {self.name} starts from random ones '
+                             f'(--no-pretrained), got {stages}')
         number = stages
         if stages == 'all':
             number = self.call_built(lambda network: getattr(network, 'num_stages', None))
@@ -108,6 +115,13 @@ class Network:
             raise UsageError(f'freeze (--freeze) must be the number of frozen stages for {self.name}, which does not '
                              'tell with how many all is frozen, got all')
         return network
+
+    def thaw(self) -> 'Network':
+        """Returns the network with nothing frozen by its config: random layers learn."""
+        backbone = {key: value for key, value in self.backbone.items() if key not in FREEZING}
+        if (backbone.get('norm_cfg') or {}).get('requires_grad') is False:
+            backbone['norm_cfg'] = {**backbone['norm_cfg'], 'requires_grad': True}
+        return replace(self, backbone=backbone)
 
     def drop_weights(self) -> 'Network':
         """Returns the network whose weights come with those of the whole model."""
@@ -136,16 +150,20 @@ def has_trained_parameters(network: nn.Module) -> bool:
 
 def call_unweighted(config: Mapping[str, Any], function: Callable[[Any], Any]) -> Any:
     """Returns what a function returns for a backbone or a model, without weights, on the meta device or the CPU."""
-    without_weights = {key: value for key, value in config.items() if key not in ('init_cfg', 'pretrained')}
-
     def result(device: str) -> Any:
         with torch.device(device), torch.no_grad(), plain_pytorch():
-            return function(MODELS.build(without_weights))
+            return function(MODELS.build(without_weights(config)))
 
     try:
         return result('meta')
     except RuntimeError:  # such as mmdet's Swin, whose constructor reads values of tensors
         return result('cpu')
+
+
+def without_weights(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the config of a backbone, or of a model with one, that loads nothing."""
+    kept = {key: value for key, value in config.items() if key not in ('init_cfg', 'pretrained')}
+    return {**kept, 'backbone': without_weights(kept['backbone'])} if 'backbone' in kept else kept
 
 
 def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True, is_dense: bool = True) -> Network:
@@ -154,30 +172,41 @@ def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True
     Args:
         network (str | Mapping): A name from ``list_models()``, ``'resnet50'`` for mmdet's ResNet-50, ``'timm:NAME'``,
             a config whose ``model.backbone`` is meant, or the config of a backbone.
-        pretrained (bool | str): True for the published weights; a tag of other published weights, e.g. ``'22k'``; or a
-            file, URL or name such as ``timm://NAME``. Defaults to True.
+        pretrained (bool | str): True for the published weights, or those that a config names; a tag of other published
+            weights, e.g. ``'22k'``; or a file, URL or name such as ``timm://NAME``. Defaults to True.
         is_dense (bool): Whether a published network has the arguments of its detectors and segmenters, even with the
             weights of a classifier. Defaults to True.
 
     Raises:
         UsageError: If there is no such network, or it has no such weights.
     """
-    if isinstance(network, str) and network in VARIANTS:
-        found = find_own(VARIANTS[network], pretrained, is_dense)
-    elif isinstance(network, str) and not (network == 'resnet50' or network.startswith(TIMM)):
-        found = find_in_config(network, pretrained)
+    variant = VARIANTS.get(network) if isinstance(network, str) else None
+    if variant:
+        try:
+            weights = open_weights(pretrained, variant)
+        except CheckpointError as error:
+            if isinstance(pretrained, str) and pretrained not in variant.weights:
+                raise
+            raise UsageError(f'{error}; use pretrained=False (--no-pretrained) to train from random weights') from error
+        own = setting(variant, 'dense' if is_dense else 'classification', weights)
+        backbone = {**own.backbone, 'drop_path_rate': 0.1 if weights else 0., **init_of(weights)}
+        name = variant.family.backbone
+        if not any(name in registry.module_dict for registry in MODELS.children.values()):  # those of the frameworks
+            backbone['type'] = name  # as in the published configs
+        found = Network(variant.name, backbone, weights, weights is not None, *astuple(own.images), variant=variant)
     else:
-        backbone = dict(network) if isinstance(network, Mapping) else (
-            dict(RESNET50) if network == 'resnet50' else
-            dict(type='TimmBackbone', name=network.removeprefix(TIMM), pretrained=True))
-        kind = backbone.get('type')
-        if isinstance(kind, type):
-            backbone['type'] = f'{kind.__module__}.{kind.__name__}'  # as MMEngine writes it
-        found = find_other(network if isinstance(network, str) else str(backbone.get('type')), backbone, pretrained)
-    if not takes_norm_eval(found.backbone['type']):
-        return found
+        named, backbone, images, imports = read_network(network)
+        in_timm = type_name(backbone) == 'TimmBackbone'
+        found = (find_in_timm if in_timm else find_other)(named, backbone, pretrained, images)
+        found = replace(found, imports=tuple(dict.fromkeys([*found.imports, *imports])))
     # The statistics of a few images are worse than those of the weights, which random ones lack; see docs/own_data.md.
-    return replace(found, backbone={**found.backbone, 'norm_eval': found.is_pretrained})
+    is_known = takes_norm_eval(found.backbone['type'])
+    return replace(found, backbone={**found.backbone, 'norm_eval': found.is_pretrained}) if is_known else found
+
+
+def init_of(weights: Weights | None) -> dict[str, Any]:
+    """Returns ``init_cfg`` of a backbone that starts from weights."""
+    return dict(init_cfg=dict(type='Pretrained', checkpoint=weights.source)) if weights else {}
 
 
 def takes_norm_eval(name: str) -> bool:
@@ -186,97 +215,84 @@ def takes_norm_eval(name: str) -> bool:
     return backbone is not None and (issubclass(backbone, Backbone) or 'norm_eval' in signature(backbone).parameters)
 
 
-def find_own(variant: Variant, pretrained: bool | str, is_dense: bool) -> Network:
-    """Returns a published network; see :func:`find_network`."""
-    weights = pretrained if isinstance(pretrained, str) else None
-    if pretrained is True or pretrained in variant.weights:
-        try:
-            weights = official_name(variant.name, pretrained)
-        except CheckpointError as error:
-            raise UsageError(f'{error}; use pretrained=False (--no-pretrained) to train from random weights') from error
-    found = setting(variant, 'dense' if is_dense else 'classification', weights)
-    init = dict(init_cfg=dict(type='Pretrained', checkpoint=weights)) if weights else {}
-    backbone = {**found.backbone, 'drop_path_rate': 0.1 if weights else 0., **init}
-    name = variant.family.backbone
-    if not any(name in registry.module_dict for registry in MODELS.children.values()):  # those of the frameworks
-        backbone['type'] = name  # as in the published configs
-    images = find_images_of_run(weights) or found.images
-    return Network(variant.name, backbone, weights is not None, *astuple(images), variant=variant)
-
-
-def find_in_config(file: str, pretrained: bool | str) -> Network:
-    """Returns the network that is the backbone of a config; see :func:`find_network`."""
+def read_network(network: str | Mapping[str, Any]) -> tuple[str, dict, Normalization | None, list[str]]:
+    """Returns the name of a network of another library, its backbone, and a config's normalization and imports."""
+    if isinstance(network, Mapping) or network == 'resnet50' or network.startswith(TIMM):
+        backbone = dict(network) if isinstance(network, Mapping) else dict(RESNET50) if network == 'resnet50' else dict(
+            type='TimmBackbone', name=network.removeprefix(TIMM), pretrained=True)
+        if isinstance(kind := backbone.get('type'), type):
+            backbone['type'] = f'{kind.__module__}.{kind.__name__}'  # as MMEngine writes it
+        return network if isinstance(network, str) else str(backbone.get('type')), backbone, None, []
     try:
-        cfg = read_config(file, ('model', ))
+        cfg = read_config(network, ('model', ))
     except UsageError as error:
         raise UsageError(f'network must be a name from mmvit models, resnet50, timm:NAME, or a config with a backbone: '
                          f'{error}') from error
     if not cfg.model.get('backbone'):
-        raise UsageError(f'network must be a config with model.backbone, got {file}')
+        raise UsageError(f'network must be a config with model.backbone, got {network}')
     backbone, images = setting_of(cfg)
     import_quietly(cfg.default_scope)
     if '.' not in backbone['type'] and MODELS.get(backbone['type']) is None:
         backbone['type'] = f'{cfg.default_scope}.{backbone["type"]}'  # other recipes may have another scope
     modules = (cfg.get('custom_imports') or {}).get('imports') or []
-    imports = [modules] if isinstance(modules, str) else modules
-    found = find_other(Path(file).stem, backbone, pretrained, images)
-    return replace(found, imports=tuple(dict.fromkeys([*found.imports, *imports])))
+    return Path(network).stem, backbone, images, [modules] if isinstance(modules, str) else modules
 
 
-def find_other(name: str, backbone: dict, pretrained: bool | str, images: Normalization | None = None) -> Network:
-    """Returns a network of another library; True keeps the weights and the images that its config names."""
-    if type_name(backbone) == 'TimmBackbone':
-        return find_in_timm(backbone, pretrained, images)
-    if isinstance(pretrained, str):
-        backbone['init_cfg'] = dict(type='Pretrained', checkpoint=pretrained)
-    elif not pretrained and loads_weights(backbone.get('init_cfg')):
-        del backbone['init_cfg']
+def find_other(name: str, backbone: dict, pretrained: bool | str, images: Normalization | None) -> Network:
+    """Returns a network of another library; True keeps the weights and the images that its config names.
+
+    Without weights, nothing is frozen.
+    """
     init = backbone.get('init_cfg')
-    weights = init.get('checkpoint') if isinstance(init, Mapping) else None
     own = next((each for each in VARIANTS.values() if each.family.backbone == type_name(backbone)), None)
+    named = init.get('checkpoint') if isinstance(init, Mapping) and pretrained else None
+    if named and named.startswith(WEB):  # not downloaded before the training, and complete
+        named = None
+    weights = open_weights(pretrained if isinstance(pretrained, str) else named, own)
+    if isinstance(pretrained, str):
+        backbone['init_cfg'] = {**init_of(weights)['init_cfg'], **(prefix_of(weights) if weights and not own else {})}
+    elif not pretrained and loads_weights(init):
+        del backbone['init_cfg']
+    is_pretrained = loads_weights(backbone.get('init_cfg'))
     if images is None or isinstance(pretrained, str):
-        images = (find_images_of_run(weights) or (setting(own, 'dense', weights).images if own else None)
-                  or (images_of(weights) if weights else None) or images or IMAGENET)
-    return Network(name, backbone, loads_weights(init), *astuple(images))
+        images = (setting(own, 'dense', weights).images if own else weights and weights.images) or images or IMAGENET
+    found = Network(name, backbone, weights, is_pretrained, *astuple(images))
+    return found if is_pretrained else found.thaw()
 
 
-def find_in_timm(backbone: dict, pretrained: bool | str, images: Normalization | None) -> Network:
+def prefix_of(weights: Weights) -> dict[str, str]:
+    """Returns the prefix of a backbone's names in a model's weights, as MMEngine's initialization takes it."""
+    state = find_state_dict(weights.checkpoint or {}, source=weights.source)[0]
+    return dict(prefix='backbone.') if any(name.startswith('backbone.') for name in state) else {}
+
+
+def find_in_timm(name: str, backbone: dict, pretrained: bool | str, images: Normalization | None) -> Network:
     """Returns a network of timm by the config of a ``TimmBackbone``, whose weights and images True keeps.
 
     A file is one of timm or of the authors, which timm converts, or a checkpoint of a training with this network.
     """
     from mmvit_backbones.integrations import timm_backbone
-    backbone, name = {**backbone, 'type': 'TimmBackbone'}, str(backbone.get('name'))
-    file = pretrained if isinstance(pretrained, str) else None
-    if file and '://' in file:
-        raise UsageError(f'pretrained must be True, False or a file for timm:{name}, got {file!r}; other weights of '
-                         'timm have names of their own, timm:NAME.TAG')
-    if file:
-        checkpoint = read_checkpoint(file)
+    backbone, name, weights = {**backbone, 'type': 'TimmBackbone'}, str(backbone.get('name')), None
+    if isinstance(pretrained, str) and '://' in pretrained:
+        raise UsageError(f'pretrained must be True, False or a file for timm:{name}, got {pretrained!r}; other weights '
+                         'of timm have names of their own, timm:NAME.TAG')
+    if isinstance(pretrained, str) and (weights := open_weights(pretrained)):
+        checkpoint = weights.checkpoint or {}
         is_training = any(str(key).startswith('backbone.model.') for key in checkpoint.get('state_dict', checkpoint))
-        backbone |= (dict(pretrained=False, init_cfg=dict(type='Pretrained', checkpoint=file)) if is_training
-                     else dict(pretrained=True, pretrained_cfg_overlay=dict(file=file)))
+        backbone |= (dict(pretrained=False, **init_of(weights)) if is_training
+                     else dict(pretrained=True, pretrained_cfg_overlay=dict(file=weights.source)))
     elif not pretrained:
         backbone['pretrained'] = False
         backbone.pop('init_cfg', None)
     elif backbone.get('pretrained') and not backbone.get('pretrained_cfg_overlay') and ':' not in name:
         images_of(f'timm://{name}')  # refuses a name without weights
     is_pretrained = bool(backbone.get('pretrained')) or loads_weights(backbone.get('init_cfg'))
-    found = Network(name, backbone, is_pretrained, *astuple(IMAGENET), imports=(timm_backbone.__name__, ))
+    found = Network(name, backbone, weights if is_pretrained else None, is_pretrained, *astuple(IMAGENET),
+                    imports=(timm_backbone.__name__, ))
     image_size, cfg = found.call_built(lambda network: (network.image_size, network.model.pretrained_cfg))
     found = replace(found, image_size=image_size)
     if not is_pretrained:
-        return found
-    if images is None or file:
-        images = find_images_of_run(file) or images_of_config(cfg)
+        return found.thaw()
+    if images is None or weights:
+        images = (weights and weights.images) or images_of_config(cfg)
     return replace(found, **asdict(images))
-
-
-def find_images_of_run(weights: str | None) -> Normalization | None:
-    """Returns how the images of weights in a run were normalized, if it tells."""
-    try:
-        run = run_of(weights)
-    except UsageError as error:
-        print_log(f'{weights}: how its images were normalized is not known, because {error}', 'current', WARNING)
-        return None
-    return setting_of(run)[1] if run else None

@@ -22,7 +22,7 @@ from .arguments import ALL, FineTuning
 from .config_files import write_sections
 from .networks import Network
 from .schedule import LR, MOST_LR, MOST_PRETRAINED_LR, PRETRAINED_MULT, Schedule
-from .starts import Start
+from .starts import Start, find_start
 
 MODULES: dict[str, Any] = dict(classifier=classifier, detector=detector, segmenter=segmenter)
 USAGE = ['', 'Paths are relative to the folder from which the training is started:',
@@ -36,14 +36,14 @@ class Recipe(NamedTuple):
     summary: list[str]
 
 
-def make_recipe(given: FineTuning, network: Network, data: FolderData, start: Start | None = None) -> Recipe:
+def make_recipe(given: FineTuning, network: Network, data: FolderData, folder: str) -> Recipe:
     """Returns the recipe of a fine-tuning.
 
     Args:
         given (FineTuning): Its arguments, with a work dir.
         network (Network): The network.
         data (FolderData): The data.
-        start (Start | None): Checkpoint of the whole model. Defaults to None: the weights of the network, if any.
+        folder (str): Folder for the weights of another training without its last layers.
 
     Raises:
         UsageError: If the framework of the task is not installed.
@@ -62,20 +62,25 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, start: St
     peak = given.lr or min(lr * math.sqrt(images * given.accumulate / module.BATCH_SIZE), limit)
     if network.is_pretrained:
         mult = min(mult, MOST_PRETRAINED_LR / peak)
-    if start and start.is_whole:  # nothing is new
-        peak, mult = peak * mult, 1.
+    own = dict(light=given.light, precision=settled['precision']) if module is detector else {}
+    model, frame, start = module.make_model(network, data, **own), module.make_frame(data), None
+    if network.is_pretrained:
+        start = find_start(network, finish_config([('', frame), ('', model)], '', ''), data.classes, folder)
+        if start.file:
+            model = module.make_model(network.drop_weights(), data, **own)
+        if not start.new:
+            peak, mult = peak * mult, 1.
     schedule = Schedule(
         given=given, num_train=data.num_train, images_per_step=images, precision=settled['precision'],
-        lr=peak, pretrained_mult=mult, is_pretrained=network.is_pretrained or start is not None,
+        lr=peak, pretrained_mult=mult, new=start.new if start else [],
+        is_pretrained=network.is_pretrained,
         layer_decay=given.layer_decay or (0.9 if network.is_pretrained else 1.))
     data = replace(data, val={**data.val, 'metainfo': data.train['metainfo']})
-    own = dict(light=given.light, precision=schedule.precision) if module is detector else {}
-    model = module.make_model(network, data, **own)
     evaluation = module.make_evaluation(data, size, model['model'])
     loader = module.make_train_loader(data, size, batch_size, network, schedule.epochs)
     summary = summarize(given, network, data, schedule, size, start)
     sections = [
-        ('', dict(module.make_frame(data), custom_imports=dict(imports=[*network.imports, *module.IMPORTS]))),
+        ('', dict(frame, custom_imports=dict(imports=[*network.imports, *module.IMPORTS]))),
         ('What was given, for `mmvit test` on other folders and `mmvit train --resume`.',
          dict(recipe={**recorded, 'here': decided})),
         (f'The model: {len(data.classes)} classes.', model),
@@ -86,7 +91,7 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, start: St
         ('Checkpoints are written as a whole and at SIGTERM; training stops if the loss is not finite; a resumed run '
          'equals an uninterrupted one.', schedule.make_hooks(task)),
         ('The run.', dict(**(dict(randomness=dict(seed=given.seed)) if given.seed is not None else {}),
-                          work_dir=given.work_dir, **(dict(load_from=start.file) if start else {})))]
+                          work_dir=given.work_dir, **(dict(load_from=start.file) if start and start.file else {})))]
     file = osp.join(str(given.work_dir), RECIPE, f'{name_recipe(network.name, task)}.py')
     return Recipe(finish_config(sections, write_sections([*summary, *USAGE], sections), file), summary)
 
@@ -139,8 +144,8 @@ def summarize(given: FineTuning, network: Network, data: FolderData, schedule: S
                  detector='Mask R-CNN' if data.has_masks else 'Faster R-CNN, boxes only')[task.name]
     sides = 'at most, short x long' if task.name == 'detector' else 'height x width'
     source = network.source
-    if start:
-        source = f'the whole model of {given.pretrained}' + ('' if start.is_whole else ', but its last layers')
+    if start and start.file:
+        source = f'the whole model of {given.pretrained}' + (', but its last layers' if start.new else '')
     rates = f'{schedule.lr:.3g} at its peak'
     if given.freeze != ALL and schedule.pretrained_mult != 1:
         rates += f' for new layers, {schedule.lr * schedule.pretrained_mult:.3g} for pretrained ones'

@@ -27,6 +27,7 @@ class Schedule:
         images_per_step (int): Number of images per step in all processes.
         lr (float): Peak learning rate of new layers.
         pretrained_mult (float): Factor of that rate for pretrained layers.
+        new (list[str]): Names of the modules and weights that do not start from weights.
         layer_decay (float): Factor of the rate from each layer to the one before it.
         is_pretrained (bool): Whether the network starts from weights.
         precision (str): 'float32', 'float16' or 'bfloat16'.
@@ -37,6 +38,7 @@ class Schedule:
     images_per_step: int
     lr: float
     pretrained_mult: float
+    new: list[str]
     layer_decay: float
     is_pretrained: bool
     precision: str
@@ -79,13 +81,14 @@ class Schedule:
         start = self.warm_up
         warm_up = [dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=start)] if start else []
         accumulate = self.given.accumulate
+        new = dict(new=self.new) if self.pretrained_mult != 1 else {}
         accumulated = dict(accumulative_counts=accumulate) if accumulate > 1 else {}
         return dict(
             optim_wrapper=dict(
                 **PRECISIONS[self.precision], **accumulated,
                 optimizer=dict(type='AdamW', lr=self.lr, weight_decay=0.05), constructor='LayerDecayConstructor',
                 paramwise_cfg=dict(decay_rate=self.layer_decay, decay_type=self.given.decay_type,
-                                   pretrained_mult=self.pretrained_mult),
+                                   pretrained_mult=self.pretrained_mult, **new),
                 clip_grad=dict(max_norm=5.0)),
             param_scheduler=[
                 *warm_up,

@@ -1,69 +1,114 @@
-"""Starts a recipe from the whole model of another training, where only the backbone's weights would come otherwise."""
-import os
+"""What a recipe starts from: the whole model of another training, or a backbone's weights; and what is new."""
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
-from torch import Size, Tensor
+from mmengine.registry import MODELS
+from torch import Tensor, nn
 
-from mmvit_backbones.utils.classes import classes_of
+from mmvit_backbones.backbones import Backbone
+from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import replaced_when_complete
-from mmvit_backbones.zoo.checkpoints import read_checkpoint
-from mmvit_backbones.zoo.reading import find_checkpoint
+from mmvit_backbones.utils.names import is_in, names_of_parts
+from mmvit_backbones.utils.openmmlab_models import type_name
+from mmvit_backbones.zoo.fitting import LAST_LAYERS, fit, plan
+from mmvit_backbones.zoo.loading import plan_checkpoint
+from mmvit_backbones.zoo.source import Weights
+from mmvit_backbones.zoo.state_dicts import find_state_dict, strip_prefix
 
 from ..utils.frameworks import quiet, use_framework
-from .networks import call_unweighted
+from .networks import Network, call_unweighted, without_weights
 
 START = 'start.pth'  # beside a recipe: the weights of another training without the last layers
 
 
 class Start(NamedTuple):
-    """The checkpoint from which a model starts, and whether it has all layers or all but the last ones."""
-
-    file: str
-    is_whole: bool
-
-
-def find_start(source: str, cfg: Config, one_more: Config, classes: Sequence[str], folder: str) -> Start | None:
-    """Returns the checkpoint from which a whole model starts, or None if a file is no training of the same model.
-
-    If its classes have other names, the file ``start.pth`` without the last layers is written.
+    """What a model starts from.
 
     Args:
-        source (str): Checkpoint, or work dir of a training.
-        cfg (Config): The recipe.
-        one_more (Config): The recipe for one more class; layers whose shapes differ are the last ones.
+        file (str | None): The checkpoint of the whole model; None if only the backbone starts from weights.
+        new (list[str]): Names of the modules and weights that start from initial values.
+    """
+
+    file: str | None
+    new: list[str]
+
+
+def find_start(network: Network, cfg: Config, classes: Sequence[str], folder: str) -> Start:
+    """Returns what the model of a recipe starts from, which is built without memory.
+
+    If another training has classes of other names, the file ``start.pth`` without the last layers is written.
+
+    Args:
+        network (Network): The pretrained network.
+        cfg (Config): The model of the recipe.
         classes (Sequence[str]): Names of the classes.
         folder (str): Folder for ``start.pth``.
 
     Raises:
-        CheckpointError: If the file cannot be read.
+        CheckpointError: If the weights are for another network.
+        UsageError: If layers are frozen that the weights lack.
     """
-    if '://' in source or not os.path.exists(source):
-        return None
-    checkpoint = read_checkpoint(source)
-    weights = checkpoint.get('state_dict', {})
-    if 'meta' not in checkpoint or weights.keys() != (model := shapes_of(cfg)).keys():
-        return None
-    other = shapes_of(one_more)
-    last = {name for name in model if model[name] != other[name]}
-    if any(not isinstance(x, Tensor) or x.shape != model[name] for name, x in weights.items() if name not in last):
-        return None
-    if classes_of(checkpoint['meta'].get('dataset_meta')) == tuple(classes):
-        return Start(find_checkpoint(source), is_whole=True)
-    file = Path(folder, START)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with replaced_when_complete(file) as part:
-        torch.save(dict(state_dict={name: x for name, x in weights.items() if name not in last}), part)
-    return Start(str(file), is_whole=False)
-
-
-def shapes_of(cfg: Config) -> dict[str, Size]:
-    """Returns the names and shapes of the weights of a config's model, which is built without weights."""
     use_framework(cfg.default_scope)
     with quiet():
         return call_unweighted(deepcopy(cfg.model),  # which detectors change
-                             lambda model: {name: x.shape for name, x in model.state_dict().items()})
+                               lambda model: start_of(model, network, classes, folder))
+
+
+def start_of(model: Any, network: Network, classes: Sequence[str], folder: str) -> Start:
+    weights = network.weights
+    if weights and 'meta' in (weights.checkpoint or {}) and (start := start_whole(model, weights, classes, folder)):
+        return start
+    own = [name for name, _ in model.named_parameters()]
+    loaded = {f'backbone.{name}' for name in loaded_in(model.backbone, network)}
+    if weights and (neck := strip_prefix(as_whole(weights), 'neck.')) and 'neck' in dict(model.named_children()):
+        init = getattr(model.neck, 'init_cfg', None)
+        loaded |= {f'neck.{name}' for name in plan(model.neck, neck).loaded} if init else set()
+    new = [name for name in own if name not in loaded]
+    frozen = [name for name in new if name.startswith('backbone.') and model.get_parameter(name).ndim > 1
+              and not model.get_parameter(name).requires_grad]
+    if frozen:
+        raise UsageError(f'freeze (--freeze) would freeze random layers, which the weights lack: '
+                         f'{", ".join(names_of_parts(frozen, loaded))}')
+    return Start(None, names_of_parts(new, loaded))
+
+
+def start_whole(model: nn.Module, weights: Weights, classes: Sequence[str], folder: str) -> Start | None:
+    """Returns the start from the whole model of a training; None if it has other layers before the last ones."""
+    state = as_whole(weights)
+    found = plan(model, state)
+    has_last = any(is_in(name, LAST_LAYERS) for name in state)
+    if found.dropped or not has_last or not all(is_in(name, LAST_LAYERS) for name in found.new):
+        return None
+    if not found.new and weights.classes == tuple(classes):
+        return Start(weights.source, [])
+    file = Path(folder, START)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    kept = {name: x for name, x in state.items() if not is_in(name, LAST_LAYERS)}
+    with replaced_when_complete(file) as part:
+        torch.save(dict(state_dict=kept), part)
+    return Start(str(file), names_of_parts([name for name in model.state_dict() if name not in kept], kept))
+
+
+def as_whole(weights: Weights) -> dict[str, Tensor]:
+    return find_state_dict(weights.checkpoint or {}, source=weights.source)[0]
+
+
+def loaded_in(backbone: Any, network: Network) -> list[str]:
+    """Returns the names of a backbone's weights that its initialization loads; all of them, where nothing tells."""
+    weights = network.weights
+    checkpoint = weights and weights.checkpoint
+    if type_name(network.backbone) == 'TimmBackbone' and network.backbone.get('pretrained'):
+        return backbone.names_of_weights()  # a file of timm must have them, too
+    if not weights or not checkpoint:
+        return [name for name, _ in backbone.named_parameters()]
+    if isinstance(backbone, Backbone) or type_name(network.backbone) == 'TimmBackbone':
+        return plan_checkpoint(backbone, checkpoint, weights.source).loaded
+    with torch.device('cpu'):  # initial values tell what is random
+        model = nn.ModuleDict(dict(backbone=MODELS.build(without_weights(network.backbone))))
+        state = strip_prefix(as_whole(weights), network.backbone['init_cfg'].get('prefix', ''))
+        fitted = fit(model, {f'backbone.{name}': x for name, x in state.items()}, 'the backbone', weights.source)
+    return [name.removeprefix('backbone.') for name in fitted.loaded]

@@ -1,24 +1,31 @@
 """Checks the checkpoint from which a run starts, resumes or is tested, once MMEngine has read it."""
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 from torch import nn
 
 from mmvit_backbones.engine.hooks.finite_loss import state_of
 from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.utils.classes import check_labels, classes_of
-from mmvit_backbones.zoo.loading import check_finite, check_overlap, find_weights, load_weights
+from mmvit_backbones.zoo.fitting import fit
+from mmvit_backbones.zoo.loading import check_finite, check_layout, find_weights, load_weights
 
 from ..folders.record import list_changes
 
 TRAINING_STATE = {'meta', 'message_hub', 'optimizer'}
 
 
-def check_start(model: nn.Module, checkpoint: dict, source: str, resumes: bool, dataset: Any = None) -> None:
+def check_start(model: nn.Module, checkpoint: dict, source: str, resumes: bool, dataset: Any = None,
+                revise_keys: Sequence[tuple[str, str]] = ()) -> None:
     """Raises an error if a run cannot start from the weights of a checkpoint, or resume from it.
 
-    Heads do not fit if the training data, ``dataset``, have other classes than the checkpoint, which is said.
+    A run starts from weights that the backbone has as a whole; what is new, such as a head, is said in the log. Heads
+    of a resumed run do not fit if the training data, ``dataset``, have other classes than the checkpoint, which is
+    said. ``revise_keys`` is MMEngine's argument: pairs of a pattern and its replacement in the names of weights.
     """
     if resumes:
         check_state(checkpoint, source)
@@ -35,8 +42,12 @@ def check_start(model: nn.Module, checkpoint: dict, source: str, resumes: bool, 
                                  'training from the weights') from error
             raise UsageError(str(error)) from error
     else:
-        check_overlap(model, checkpoint['state_dict'], source)  # as MMEngine will load them
-        check_finite(checkpoint['state_dict'], source)
+        weights = checkpoint['state_dict']
+        for pattern, replacement in revise_keys:  # as MMEngine will load them
+            weights = {re.sub(pattern, replacement, name): x for name, x in weights.items()}
+        check_layout(model, weights, source)
+        check_finite(weights, source)
+        print_log(fit(model, weights, 'the backbone', source).describe(source), 'current')
 
 
 def use_tested(model: nn.Module, dataset: Any, checkpoint: dict, source: str) -> None:

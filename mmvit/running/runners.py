@@ -1,6 +1,7 @@
 """MMEngine's runners as trainings and tests use them."""
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from mmengine.device import get_device
@@ -41,6 +42,7 @@ class Run(Base):
 
     is_training = False
     source = ''
+    revise_keys: Sequence[tuple[str, str]] = ()
     processes = 1  # among which the batches of the train loader are still to be divided
 
     def build_model(self, model: Any) -> nn.Module:
@@ -88,6 +90,9 @@ class Run(Base):
 
     def load_checkpoint(self, filename: str, *args: Any, **options: Any) -> Any:
         self.source = filename
+        given = signature(super().load_checkpoint).bind(filename, *args, **options)
+        given.apply_defaults()
+        self.revise_keys = given.arguments.get('revise_keys', ())
         return super().load_checkpoint(filename, *args, **options)
 
     def call_hook(self, fn_name: str, **arguments: Any) -> None:
@@ -95,7 +100,7 @@ class Run(Base):
             checkpoint = arguments['checkpoint']
             if self.is_training:
                 check_start(unwrap_model(self.model), checkpoint, self.source, bool(self._resume),
-                            self.train_dataloader.dataset)
+                            self.train_dataloader.dataset, self.revise_keys)
             else:
                 use_tested(unwrap_model(self.model), self.test_dataloader.dataset, checkpoint, self.source)
         super().call_hook(fn_name, **arguments)

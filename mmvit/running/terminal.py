@@ -22,7 +22,7 @@ from ..configs.tasks import find_task
 from ..utils.shell import short_path
 
 TABLE = re.compile(r'\n?[|+]|(per|accuracy by) class')  # figures by class
-SHOWN = re.compile(r'Epoch\(test|resumed|the monitored metric')
+SHOWN = re.compile(r'Epoch\(test|weights from |resumed|the monitored metric')
 USELESS = re.compile(r'will be deprecated in future|The prefix is not set')  # of what OpenMMLab itself does
 TIME = 'time        about {} (h:min:s): {}'
 STEPS = 5  # from which the first estimate is; the first of them is slower, and does not count

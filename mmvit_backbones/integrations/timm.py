@@ -17,7 +17,8 @@ from ..backbones import Backbone
 from ..errors import CheckpointError, UsageError
 from ..utils.image_sizes import height_and_width
 from ..zoo.loading import load_variant
-from ..zoo.settings import origin_of, setting
+from ..zoo.settings import setting
+from ..zoo.source import open_weights
 from ..zoo.variants import VARIANTS, Variant, list_models, task_of
 from .timm_networks import TimmClassifier, take_indices
 
@@ -58,14 +59,14 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
         tag = (cfg['tag'] or True) if pretrained and file is None else False
         if tag:
             variant.published_weights(tag)  # other strings are no files
-        weights = file or tag
-        if origin_of(variant, weights).is_dense:
-            raise UsageError(f"{weights} has the arguments of a detector or segmenter; use mmvit_backbones.get_model("
-                             f"'{name}', 'backbone', {'pretrained' if tag else 'checkpoint'}={weights!r})")
+        weights = open_weights(file or tag, variant)
+        if weights and weights.is_dense:
+            raise UsageError(f"{file or tag} has a detector's or segmenter's arguments; use mmvit_backbones.get_model("
+                             f"'{name}', 'backbone', {'pretrained' if tag else 'checkpoint'}={file or tag!r})")
         has_head = cfg['num_classes'] > 0 and not features_only  # a saved network may have no classifier
         known = cfg['tag'] if cfg['tag'] in variant.weights else None  # of a saved network, whose weights follow
         model = TimmClassifier(variant, cfg, (num_classes or 1000) if has_head else 0, in_chans, img_size=side,
-                               weights=weights or known, **arguments)
+                               weights=weights or open_weights(known, variant), **arguments)
         if features_only:
             indices = feature_indices(model, out_indices)
             load_variant(model.backbone, variant, 'backbone', file, tag, False)
@@ -133,7 +134,7 @@ def published_cfgs(variant: Variant) -> dict[str, dict]:
 def published_cfg(variant: Variant, tag: str) -> dict:
     """Returns timm's config of a network with the weights of a tag, or without weights."""
     family, weights = variant.family, variant.weights.get(tag)
-    found = setting(variant, weights=tag if weights else None)
+    found = setting(variant, weights=open_weights(tag if weights else None, variant))
     has_two = family.classifier.get('out_type') == 'tokens' and variant.head.get('dense', True)
     mean, std = (tuple(value / 255 for value in values) for values in (found.images.mean, found.images.std))
     return dict(

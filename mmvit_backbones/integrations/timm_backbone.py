@@ -4,7 +4,6 @@ https://huggingface.co/docs/timm
 """
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from fnmatch import fnmatchcase
 from functools import cached_property
 from types import SimpleNamespace
@@ -25,6 +24,7 @@ from ..utils.image_sizes import height_and_width
 from ..utils.initialization import with_own_pretrained
 from ..utils.installation import install_command
 from ..utils.messages import near_names
+from ..utils.openmmlab_models import on_meta
 from ..zoo.checkpoints import read_checkpoint
 from ..zoo.foreign_names import describe_names
 from ..zoo.hubs import brief_warnings
@@ -187,6 +187,11 @@ class TimmBackbone(BaseModule):
         """Returns the depth of a parameter like :meth:`get_layer_depth`, but counts each stage as one layer."""
         return depth_of(param_name, prefix, self._depths['stages'])
 
+    def names_of_weights(self) -> list[str]:
+        """Returns the names of the parameters that timm's weights have; others exist by the arguments alone."""
+        theirs = names_in_timm(self.name)
+        return [name for name, _ in self.named_parameters() if name.removeprefix('model.') in theirs]
+
     def tables_tokens_and_gates(self) -> set[str]:
         """Returns the names of position tables, tokens and other parameters that timm trains without weight decay."""
         patterns = getattr(self.model, 'no_weight_decay', set)()
@@ -319,26 +324,21 @@ def address_of(name: str) -> str:
     return f'https://huggingface.co/{cfg.hf_hub_id}/resolve/main/model.safetensors' if cfg.hf_hub_id else f'{cfg.url}'
 
 
+def names_in_timm(name: str) -> set[str]:
+    """Returns timm's names of the weights of a network that is built without arguments."""
+    with torch.device('meta'):
+        return {*timm.create_model(name).state_dict()}
+
+
 def check_complete(name: str, missing: set[str], file: str | None) -> None:
     """Raises CheckpointError if a file lacks weights of a network; timm says so in its log only.
 
     It may lack what the network only has by its arguments.
     """
-    own = timm.create_model(name).state_dict().keys() if file and missing else set()
+    own = names_in_timm(name) if file and missing else set()
     lacking = sorted(missing & own)
     if file and lacking:
         weights, _ = find_state_dict(read_checkpoint(file))
         remedy = describe_names(weights.keys() - own) or (
             "; a training with TimmBackbone is loaded by init_cfg=dict(type='Pretrained', checkpoint=FILE)")
         raise CheckpointError(f'{file} lacks {len(lacking)} weights of timm:{name}, such as {lacking[0]}{remedy}')
-
-
-def on_meta(network: nn.Module) -> Any:
-    """Returns a copy of a network on the meta device, which takes neither memory nor time."""
-    tensors = [*network.parameters(), *network.buffers()]
-    return deepcopy(network, {id(x): like(x) for x in tensors})
-
-
-def like(x: Tensor) -> Tensor:
-    empty = torch.empty_like(x, device='meta')
-    return nn.Parameter(empty, x.requires_grad) if isinstance(x, nn.Parameter) else empty

@@ -12,6 +12,7 @@ from ..necks import LayerNormPooling
 from ..utils.image_sizes import height_and_width
 from ..utils.openmmlab_models import init_weights
 from ..zoo.settings import has_img_size, setting
+from ..zoo.source import Weights
 from ..zoo.variants import Variant
 
 # ---- levels: the stages of a pyramid, or the blocks of a plain network
@@ -147,12 +148,12 @@ class TimmClassifier(nn.Module):
         in_chans (int): Channels of the images.
         drop_rate (float): Rate of the dropout before the last layer.
         img_size (int | None): Side of the images for which positions are stored. Defaults to None: the paper's.
-        weights (str | bool | None): Those that will be loaded, for their setting; see :func:`.setting`.
+        weights (Weights | None): Those that will be loaded, for their setting.
         arguments: Arguments of the backbone.
     """
 
     def __init__(self, variant: Variant, pretrained_cfg: dict, num_classes: int = 1000, in_chans: int = 3,
-                 drop_rate: float = 0., img_size: int | None = None, weights: str | bool | None = None,
+                 drop_rate: float = 0., img_size: int | None = None, weights: Weights | None = None,
                  **arguments) -> None:
         super().__init__()
         if img_size is not None and has_img_size(variant):

@@ -11,6 +11,7 @@ from ..utils.installation import install_command
 from ..utils.openmmlab_models import init_weights
 from .loading import check_task, load_variant
 from .settings import has_img_size, setting
+from .source import Weights, open_weights
 from .variants import Variant, find_variant
 
 
@@ -70,7 +71,7 @@ def get_model(name: str, task: Literal['classification', 'backbone'] = 'classifi
         backbone_overrides['img_size'] = img_size
     if pretrained:
         variant.published_weights(pretrained)  # other strings are no files
-    weights = pretrained or (None if checkpoint is None else str(checkpoint))
+    weights = open_weights(pretrained or (str(checkpoint) if checkpoint else None), variant)
     config = model_config(variant, task, num_classes or 1000, weights, **backbone_overrides)
     if task == 'classification':
         import_mmpretrain()
@@ -80,7 +81,7 @@ def get_model(name: str, task: Literal['classification', 'backbone'] = 'classifi
     return model
 
 
-def model_config(variant: Variant, task: str, num_classes: int = 1000, weights: str | bool | None = None,
+def model_config(variant: Variant, task: str, num_classes: int = 1000, weights: Weights | None = None,
                  **backbone_overrides) -> dict:
     """Returns the config of the mmpretrain classifier or of the bare backbone, depending on the task.
 

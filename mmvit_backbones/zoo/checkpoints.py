@@ -11,11 +11,11 @@ from ..utils.messages import near_names
 from .download import fetch, fetch_url
 from .hubs import OPENMMLAB, TIMM, fetch_openmmlab, read_timm
 from .reading import find_checkpoint, read_file
-from .settings import WEB
 from .state_dicts import find_state_dict, strip_prefix
 from .variants import OFFICIAL, VARIANTS, Variant, published_by
 
 AVERAGED = 'state_dict_ema', 'model_ema'  # the averaged weights in the authors' files, which are the published ones
+WEB = 'http://', 'https://'
 UNSAFE = re.compile(r'(\S+:)?(s3|petrel)://|pavi://')  # as MMEngine's loaders, which unpickle any objects
 
 
@@ -61,9 +61,14 @@ def _read_official(name: str) -> dict[str, Tensor]:
     """Returns the authors' weights ``official://NAME[/TAG]``, converted to this package's keys."""
     if published := published_by(name):
         return read_published(*published)
+    raise unknown_network(name)
+
+
+def unknown_network(name: str) -> CheckpointNotFoundError:
+    """Returns the error for an ``official://`` name of no network."""
     network = name.removeprefix(OFFICIAL).partition('/')[0]
     hint = near_names(network, VARIANTS) or '; see mmvit_backbones.list_models()'
-    raise CheckpointNotFoundError(f'{name}: unknown network {network!r}{hint}; omit {OFFICIAL} to load a file')
+    return CheckpointNotFoundError(f'{name}: unknown network {network!r}{hint}; omit {OFFICIAL} to load a file')
 
 
 def read_published(variant: Variant, tag: str | Literal[True]) -> dict[str, Tensor]:

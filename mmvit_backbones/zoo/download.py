@@ -18,7 +18,7 @@ from mmengine.logging import print_log
 from ..errors import CheckpointError, UsageError
 from ..utils import web
 from .reading import problem_of_download
-from .weights import BY_BROWSER, Weights, host_of
+from .weights import BY_BROWSER, PublishedFile, host_of
 
 
 def cache_folder() -> Path:
@@ -26,12 +26,12 @@ def cache_folder() -> Path:
     return Path(home).expanduser() if home else Path(torch.hub.get_dir(), 'checkpoints')
 
 
-def cached_file(weights: Weights) -> Path:
+def cached_file(weights: PublishedFile) -> Path:
     """Returns the cache path of published weights."""
     return cache_folder() / weights.file_name
 
 
-def fetch(weights: Weights, use_mirror: bool = True) -> Path:
+def fetch(weights: PublishedFile, use_mirror: bool = True) -> Path:
     """Returns the cached file of published weights, and downloads the file if it is missing.
 
     If several processes need the file, one process downloads it and the others wait. A cache that cannot be written
@@ -85,10 +85,10 @@ def fetch_url(url: str) -> Path:
     except ValueError as error:
         raise CheckpointError(f'checkpoint {url} is not a valid URL: {error}') from error
     suffix = '.safetensors' if parts.path.endswith('.safetensors') else '.pth'
-    return fetch(Weights(f'{folder}/checkpoint', '', (url, ), suffix=suffix), use_mirror=False)
+    return fetch(PublishedFile(f'{folder}/checkpoint', '', (url, ), suffix=suffix), use_mirror=False)
 
 
-def _download(target: Path, weights: Weights, urls: list[str]) -> None:
+def _download(target: Path, weights: PublishedFile, urls: list[str]) -> None:
     problems = []
     if weights.remark:
         print_log(f'{weights.name}: {weights.remark}', logger='current')
@@ -110,7 +110,7 @@ def _download(target: Path, weights: Weights, urls: list[str]) -> None:
                           f'{_by_hand(weights, target)}')
 
 
-def _by_hand(weights: Weights, target: Path) -> str:
+def _by_hand(weights: PublishedFile, target: Path) -> str:
     """Returns what to do in a browser, and where to save the file."""
     url = weights.urls[0]
     clicks = BY_BROWSER.get(host_of(url), 'download the file').format(code=weights.access_code)
@@ -118,7 +118,7 @@ def _by_hand(weights: Weights, target: Path) -> str:
     return f'Open {url} in a browser, {clicks}{member}, and save the file as {target}'
 
 
-def _download_from(url: str, target: Path, weights: Weights) -> Path:
+def _download_from(url: str, target: Path, weights: PublishedFile) -> Path:
     """Downloads a file to a temporary path, and returns this path; resumes an earlier partial download, if any."""
     if host_of(url) in BY_BROWSER:
         code = f' (access code {weights.access_code})' if weights.access_code else ''

@@ -52,6 +52,13 @@ def read_timm(name: str) -> dict[str, Tensor]:
         return timm.create_model(name.removeprefix(TIMM), pretrained=True).state_dict()
 
 
+def timm_network(name: str) -> torch.nn.Module:
+    """Returns the network of ``timm://NAME`` without memory, for its names and shapes."""
+    import timm
+    with torch.device('meta'):
+        return timm.create_model(name.removeprefix(TIMM))
+
+
 def fetch_openmmlab(name: str) -> Path:
     """Returns the file of a name in MMEngine's tables in torch hub's cache, where MMEngine keeps it; downloads it once.
 

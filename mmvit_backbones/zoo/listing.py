@@ -7,10 +7,10 @@ from pathlib import Path
 from ..errors import CheckpointError, UsageError
 from .download import cached_file, fetch
 from .variants import VARIANTS, find_names
-from .weights import OTHER_FILES, WEIGHTS, Weights
+from .weights import OTHER_FILES, WEIGHTS, PublishedFile
 
 
-def state_of(weights: Weights) -> str:
+def state_of(weights: PublishedFile) -> str:
     """Returns ``cached``, ``download`` or, if only a browser can download the file, ``browser``."""
     if os.path.exists(cached_file(weights)):
         return 'cached'

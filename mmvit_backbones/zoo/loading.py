@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
+from logging import WARNING
 from pkgutil import iter_modules
 from typing import Literal
 
@@ -22,21 +23,20 @@ from torch import Tensor, nn
 from ..backbones import Backbone
 from ..errors import CheckpointError, UnknownKeyError
 from ..utils.finite import first_not_finite
-from ..utils.openmmlab_models import unwrap_model
+from ..utils.openmmlab_models import log_from, unwrap_model
 from . import converters
 from .checkpoints import read_checkpoint, read_published
 from .converters.layout import Layout
 from .converters.library_layout import LibraryLayout, shortened
 from .download import cached_file
-from .foreign_names import describe_names
+from .fitting import MAX_UNEXPECTED_KEYS, Fit, fit, no_match, other_network, plan
 from .settings import setting
-from .state_dicts import OUR_PREFIXES, find_prefixes, find_state_dict, strip_prefix
+from .state_dicts import OUR_PREFIXES, find_state_dict, strip_prefix
 from .variants import OFFICIAL, VARIANTS, Variant, find_variant
 
 TASKS = ('classification', 'backbone')
 IMAGENET_CLASSES = 1000
 RGB = 3
-MAX_UNEXPECTED_KEYS = 5  # a few stale buffers do not mean that a checkpoint is for another network
 # A checkpoint may have the keys of several layouts, and then has the one with the most keys.
 LAYOUTS = tuple(sorted(dict.fromkeys(variant.family.layout for variant in VARIANTS.values()),
                        key=lambda layout: -len(layout.keys)))
@@ -117,6 +117,16 @@ def load_checkpoint(model: nn.Module, checkpoint: Mapping, source: str, layouts:
     load_weights(model, weights, source, strict=layout is not None and not isinstance(layout, LibraryLayout))
 
 
+def plan_checkpoint(model: nn.Module, checkpoint: Mapping, source: str) -> Fit:
+    """Returns what :func:`load_checkpoint` would load into a model, by names and shapes; raises the same errors."""
+    weights, _ = find_weights(model, checkpoint, source)
+    check_tensors(model, weights, source)
+    with log_from(WARNING):  # it is said when they are loaded
+        weights = adapt(weights, model, source, new_head=True)
+        fit(model, with_initial_values(weights, model, source), 'all', source)
+    return plan(model, weights)
+
+
 def find_weights(model: nn.Module, checkpoint: Mapping, source: str, layouts: Collection[Layout] = LAYOUTS,
                  prefix: str | None = None) -> tuple[dict[str, Tensor], Layout | None]:
     """Returns the weights in a checkpoint that suit a model, under the model's names, and the layout that they had.
@@ -132,7 +142,7 @@ def find_weights(model: nn.Module, checkpoint: Mapping, source: str, layouts: Co
         weights = layout.convert(weights, source)
     found = next((each for each in OUR_PREFIXES if any(each + name in weights for name in own)), None)
     if found is None:
-        raise _no_match(model, weights, source)
+        raise no_match(model, weights, source)
     head = weights.get('head.fc.weight')
     if found and isinstance(head, Tensor) and head.ndim and len(head) != IMAGENET_CLASSES:
         print_log(f'{source}: the head for {len(head)} classes was not loaded', logger='current')
@@ -271,12 +281,12 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str, s
         raise CheckpointError(f'checkpoint {source} cannot be loaded: {error}') from error
     except RuntimeError as error:
         shapes = [line.strip() for line in str(error).split('\n') if 'size mismatch' in line]
-        raise _other_network(source, f'{len(shapes)} shapes differ', shapes[:1] or [str(error)]) from None
+        raise other_network(source, f'{len(shapes)} shapes differ', shapes[:1] or [str(error)]) from None
     missing, unknown = keys.missing_keys, keys.unexpected_keys
     if missing or len(unknown) > (0 if strict else MAX_UNEXPECTED_KEYS):
         counts = [f'{len(missing)} weights of the model are missing'] if missing else []
         counts += [f'{len(unknown)} keys are unknown'] if unknown else []
-        raise _other_network(source, ', '.join(counts), [*missing[:2], *unknown[:2]])
+        raise other_network(source, ', '.join(counts), [*missing[:2], *unknown[:2]])
     if unknown:
         print_log(f'checkpoint {source}: unknown keys were not loaded: {", ".join(unknown)}', logger='current')
 
@@ -331,37 +341,11 @@ def check_finite(weights: Mapping, source: str) -> None:
         raise CheckpointError(f'checkpoint {source} cannot be used: {found}, as after a training that diverged')
 
 
-def check_overlap(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
-    """Raises CheckpointError if MMEngine would load nothing of a state dict, or not the backbone.
-
-    This is the case for another network, for too many unknown keys of the backbone, and for a layout that only
-    :func:`find_weights` converts.
-    """
-    model = unwrap_model(model)
-    own = model.state_dict()
-    if layout := layout_of(weights, layouts_for(model, LAYOUTS)):
+def check_layout(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Raises CheckpointError for a layout that only :func:`find_weights` converts, and not ``load_from``."""
+    if layout := layout_of(weights, layouts_for(unwrap_model(model), LAYOUTS)):
         raise CheckpointError(f'checkpoint {source} has the layout of {layout.network}, which load_from cannot '
                               f"convert; use backbone.init_cfg=dict(type='Pretrained', checkpoint={source!r})")
-    if not own.keys() & weights.keys():
-        raise _no_match(model, weights, source)
-    unknown = [key for key in weights if key.startswith('backbone.') and key not in own]
-    if len(unknown) > MAX_UNEXPECTED_KEYS:
-        raise _other_network(source, f'{len(unknown)} keys are unknown', unknown[:2])
-
-
-def _no_match(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> CheckpointError:
-    own = model.state_dict()
-    prefixes = find_prefixes(weights, own)
-    hint = f' (prefix {prefixes[0]!r}?)' if prefixes else ''
-    expected = next(name for name in own if name not in weights)
-    other = next((name for name in weights if name not in own), None)
-    got = f'got {other!r}' if other else 'but the checkpoint has no weights'
-    return CheckpointError(f'checkpoint {source} is for another network: its keys do not match {type(model).__name__}; '
-                           f'expected {expected!r}, {got}{hint or describe_names(weights.keys() - own.keys())}')
-
-
-def _other_network(source: str, counts: str, examples: list[str]) -> CheckpointError:
-    return CheckpointError(f'checkpoint {source} is for another network: {counts} ({", ".join(examples)}, ...)')
 
 
 # ---- for MMEngine

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -159,9 +159,10 @@ def _check_device(device: str | torch.device | None) -> None:
 
 
 def _read_torch(path: str, map_location: str | torch.device | None, mmap: bool) -> object:
-    is_archive = zipfile.is_zipfile(path)
-    if is_archive:
-        _check_archive(path, with_sums=not mmap)
+    with open(path, 'rb') as file:
+        is_archive = zipfile.is_zipfile(file)
+        if is_archive:
+            _check_archive(file, with_sums=not mmap)
     if not versions.is_older('2.6'):
         allowed: list[Any] = [*((value, name) for name, value in TRAINING_STATE.items()), *DTYPES]
         with torch.serialization.safe_globals(allowed):
@@ -176,7 +177,7 @@ class WrongArchiveError(Exception):
     """Raised for an archive that is not as torch.save writes it."""
 
 
-def _check_archive(path: str, with_sums: bool) -> None:
+def _check_archive(path: str | IO[bytes], with_sums: bool) -> None:
     """Raises WrongArchiveError for an archive from which PyTorch would read wrong values without an error, or nothing.
 
     PyTorch reads no records that are marked as folders, maps compressed records as they are, and ignores checksums.

@@ -17,7 +17,7 @@ from ..errors import CheckpointError, UsageError
 from ..utils.messages import near_names
 from .converters.layout import Layout
 from .published import RESULTS
-from .weights import WEIGHTS, Weights
+from .weights import WEIGHTS, PublishedFile
 
 OFFICIAL = 'official://'
 IMAGENET_MEAN = [123.675, 116.28, 103.53]  # RGB
@@ -90,7 +90,7 @@ class Variant:
         return RESULTS.get(f'imagenet_{self.short_name}', {}).get('top1')
 
     @property
-    def weights(self) -> dict[str, Weights]:
+    def weights(self) -> dict[str, PublishedFile]:
         """Returns the authors' checkpoints by tag, such as ``'224'``, ``'22k'`` or ``'mask_rcnn_3x'``."""
         return {weights.tag: weights for weights in WEIGHTS.values() if weights.variant == self.name}
 
@@ -104,7 +104,7 @@ class Variant:
         """Returns whether the authors published a checkpoint with a tag."""
         return (len(self.weights) == 1 or str(self.img_size) in self.weights) if tag is True else tag in self.weights
 
-    def published_weights(self, tag: str | Literal[True] = True) -> Weights:
+    def published_weights(self, tag: str | Literal[True] = True) -> PublishedFile:
         """Returns the authors' checkpoint with a tag; True selects the paper's image size, or the only checkpoint.
 
         Raises:
@@ -163,6 +163,12 @@ def published_by(name: str) -> tuple[Variant, str | Literal[True]] | None:
     """Returns the network and the tag of ``official://NETWORK[/TAG]``, or None for another name or network."""
     network, _, tag = name.removeprefix(OFFICIAL).partition('/')
     return (VARIANTS[network], tag or True) if name.startswith(OFFICIAL) and network in VARIANTS else None
+
+
+def official_name(variant: Variant, tag: str | Literal[True]) -> str:
+    """Returns the ``official://`` name of a network's weights; raises CheckpointError for unknown weights."""
+    variant.published_weights(tag)
+    return f'{OFFICIAL}{variant.name}' + ('' if tag is True else f'/{tag}')
 
 
 def list_models(pattern: str = '*') -> list[str]:

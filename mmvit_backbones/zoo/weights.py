@@ -23,7 +23,7 @@ BY_BROWSER = {  # host -> what a person has to do on its page
 
 
 @dataclass(frozen=True)
-class Weights:
+class PublishedFile:
     """A published file: a checkpoint, or the token labels of ImageNet-1k."""
     variant: str  # name of the network
     tag: str  # image side, training data or task of the checkpoint
@@ -56,6 +56,6 @@ def host_of(url: str) -> str:
 
 
 with Path(__file__).with_suffix('.csv').open(newline='', encoding='utf-8') as file:
-    _FILES = [Weights(**{**row, 'urls': tuple(row['urls'].split())}) for row in csv.DictReader(file)]
+    _FILES = [PublishedFile(**{**row, 'urls': tuple(row['urls'].split())}) for row in csv.DictReader(file)]
 WEIGHTS = {weights.name: weights for weights in _FILES if weights.tag}
 OTHER_FILES = {weights.name: weights for weights in _FILES if not weights.tag}  # not loaded by get_model

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from helpers import ROOT, raises
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
@@ -16,6 +17,7 @@ from runs import Run
 from mmvit.comparing import compare
 from mmvit.drawing.ranking import draw_ranking
 from mmvit.recipes import fine_tune
+from mmvit_backbones import get_model
 from mmvit_backbones.errors import UsageError
 
 FLOWERS, STREETS = (str(ROOT / 'data' / name) for name in ('flowers_mini', 'camvid_mini'))
@@ -37,9 +39,10 @@ def few_flowers(tmp_path):
 @pytest.mark.slow
 def test_a_stopped_comparison_stops_its_training_and_continues(run, few_flowers, tmp_path):
     """Runs that have ended are not repeated, networks can be added, and the same training has the same metric."""
-    out = tmp_path / 'out'
+    out, weights = tmp_path / 'out', str(tmp_path / 'weights.pth')
+    torch.save(get_model('rest_lite').state_dict(), weights)
     options = ['--class-folder', str(few_flowers), '--size', '32', '--epochs', '4', '--seeds', '1', '--freeze', 'all',
-               '--no-pretrained', '--batch-size', '4', '--out', str(out)]
+               '--pretrained', weights, '--batch-size', '4', '--out', str(out)]
     first = Run(tmp_path / 'log.txt', 'compare', 'rest_lite', *options)
     while not [*out.glob('rest_lite/seed0/epoch_*.pth')]:  # the first of four
         assert first.process.is_alive(), first.text
@@ -63,7 +66,7 @@ def test_a_stopped_comparison_stops_its_training_and_continues(run, few_flowers,
     assert recipe in table and recipe in text and 'GMACs' in text and '10 validation images' in text
     assert (out / 'plot.png').stat().st_size > 1000
     again = partial(compare, ['rest_lite', recipe], class_folder=str(few_flowers), size=[32], seeds=1, freeze='all',
-                    pretrained=False, batch_size=4, out=str(out))
+                    pretrained=weights, batch_size=4, out=str(out))
     again(epochs=4)
     assert results == {path: path.read_text() for path in out.glob('*/seed0.json')}
     with raises(UsageError, 'epochs=4', 'epochs=5', '--out'):

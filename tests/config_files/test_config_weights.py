@@ -1,4 +1,6 @@
 """Weights are selected for a config."""
+import runpy
+
 import pytest
 from helpers import ROOT, raises
 from mmengine.config import Config
@@ -6,12 +8,12 @@ from tiny_configs import TINY_CONFIGS
 
 from mmvit.configs.files import read_config
 from mmvit.configs.official import source_of
-from mmvit_backbones.errors import UsageError
-from mmvit_backbones.zoo.settings import setting
+from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.zoo.variants import VARIANTS
 
 BACKBONE = dict(type='ReSwin', **TINY_CONFIGS['ReSwin'])
-PUBLISHED = [(variant, tag) for variant in VARIANTS.values() for tag in variant.weights]
+TAGS = sorted({tag for variant in VARIANTS.values() for tag in variant.weights})
+parse_config_name = runpy.run_path(str(ROOT / 'tools/dev/make_metafiles.py'))['parse_config_name']
 
 
 def config_of(backbone: dict | None, name: str = 'my_config', **settings) -> Config:
@@ -24,21 +26,35 @@ def config_of(backbone: dict | None, name: str = 'my_config', **settings) -> Con
 
 @pytest.mark.parametrize('config, tag, name', [
     ('upernet_regionvit_s_plus', 'mask_rcnn_3x', 'official://regionvit_small_plus/mask_rcnn_3x'),
-    ('upernet_regionvit_s_plus', True, 'official://regionvit_small'),  # the closest network with published weights
     ('mask_rcnn_restv2_t', '384', 'official://restv2_tiny/384'),
+    ('imagenet_refiner_vit_l_448', True, 'official://refiner_vit_large'),
     ('imagenet_vitae_h', True, 'official://vitae_huge')])
 def test_pretrained_weights_are_those_of_the_configs_backbone(config, tag, name):
     assert source_of(read_config(str(ROOT / f'configs/{config}.py')), None, tag) == name
 
 
-def test_all_published_weights_are_found():
-    """The name of the config matters only if several networks have the same backbone."""
-    for variant, tag in PUBLISHED:
-        named = config_of(setting(variant).backbone, f'imagenet_{variant.short_name}_{tag}')
-        assert source_of(named, None, tag) == f'official://{variant.name}/{tag}'
-        found = source_of(config_of(setting(variant).backbone), None, tag).removeprefix('official://').split('/')
-        other = VARIANTS[found[0]]
-        assert found[1] == tag and (other.family.backbone, other.arch) == (variant.family.backbone, variant.arch)
+def test_every_config_takes_the_weights_of_its_network_alone():
+    """Even where another network has the same class and arch, and published weights, which would be resized."""
+    for path in sorted(ROOT.glob('configs/*_re[fg]i*.py')):  # of Refiner-ViT and RegionViT, where several networks do
+        _, variant, _ = parse_config_name(path.stem)
+        cfg = read_config(str(path))
+        for tag in [True, *TAGS]:
+            if variant.has_weights(tag):
+                assert source_of(cfg, None, tag).removeprefix('official://').split('/')[0] == variant.name
+            else:
+                with raises(CheckpointError, variant.name):
+                    source_of(cfg, None, tag)
+
+
+def test_settings_tell_networks_in_own_configs():
+    """A number stands for one per stage, and an argument may be omitted."""
+    for backbone, name in [(dict(arch='tiny'), 'regionvit_tiny'), (dict(arch='tiny', window_size=7), 'regionvit_tiny'),
+                           (dict(arch='small', window_size=(14, ) * 4, stage_norm=True), 'regionvit_small_plus')]:
+        cfg = config_of(dict(type='RegionViT', **backbone))
+        tag = 'mask_rcnn' if name.endswith('plus') else True
+        assert source_of(cfg, None, tag) == f'official://{name}' + ('' if tag is True else f'/{tag}')
+    with raises(UsageError, 'my_config.py', 'official://NAME'):
+        source_of(config_of(dict(type='RegionViT', arch='tiny', window_size=9)), None, True)
 
 
 def test_checkpoint_and_pretrained_are_exclusive():

@@ -16,6 +16,7 @@ from mmvit_backbones import get_model
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops import varied_size_window_sample
 from mmvit_backbones.zoo.settings import setting
+from mmvit_backbones.zoo.source import open_weights
 from mmvit_backbones.zoo.variants import find_variant
 
 
@@ -75,7 +76,7 @@ def test_images_are_normalized_as_by_the_model(preprocessor, is_rgb, statistics)
 def test_a_run_is_drawn_as_it_was_trained(image, tmp_path):
     """With its arguments and its normalization; weights by name have that of their library."""
     pixels = torch.full((3, 1, 1), 255.)
-    timm = setting(find_variant('swin_vsa_tiny'), weights='timm://vit_small_patch16_224').images
+    timm = setting(find_variant('swin_vsa_tiny'), weights=open_weights('timm://vit_small_patch16_224')).images
     torch.testing.assert_close(as_statistics(timm)(pixels), torch.ones(1, 3, 1, 1))
     cfg = Config.fromfile(ROOT / 'tests/running/tiny_classifier.py')
     cfg.data_preprocessor.update(mean=[255.] * 3)

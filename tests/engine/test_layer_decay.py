@@ -109,13 +109,15 @@ def test_other_networks_define_their_layers():
 
 @pytest.mark.parametrize('decay_rate', [1, 0.5])
 def test_pretrained_layers_have_their_factor(decay_rate):
-    """Heads and output norms have ``optimizer.lr``; the rest of the backbone has it times the factor and the decay."""
-    model, settings = groups('ReSwin', decay_rate=decay_rate, pretrained_mult=0.1)
-    assert {settings['head.weight']['lr'], settings['backbone.norm3.weight']['lr']} == {LR}
+    """What is new, by default all but the backbone, has ``optimizer.lr``; the rest has the factor and the decay."""
+    for new in None, ['head.bias', 'backbone.norm3', 'backbone.stages.1']:
+        model, settings = groups('ReSwin', decay_rate=decay_rate, pretrained_mult=0.1, **(dict(new=new) if new else {}))
+        for name, group in settings.items():
+            layer, num_layers = model.backbone.get_layer_depth(name, 'backbone.')
+            is_new = f'{name}.'.startswith(tuple(f'{part}.' for part in new or ['head']))
+            rate = 1. if is_new else 0.1 * decay_rate**(num_layers - 1 - layer)
+            assert group['lr'] == pytest.approx(LR * rate), name
     for name, group in settings.items():
-        layer, num_layers = model.backbone.get_layer_depth(name, 'backbone.')
-        if distance := num_layers - 1 - layer:
-            assert group['lr'] == pytest.approx(LR * 0.1 * decay_rate**distance), name
         assert group['weight_decay'] == groups('ReSwin', decay_rate=0.9)[1][name]['weight_decay'], name
     rates = rates_of_other(nn.Linear(2, 2), decay_rate=1, pretrained_mult=0.1)  # a network without layers
     assert rates == {'weight': 0.1, 'bias': 0.1, 'head.weight': 1., 'head.bias': 1.}
@@ -171,6 +173,8 @@ def test_learning_rate_is_required():
 @pytest.mark.parametrize('options, words', [
     (dict(), ('decay_rate', 'None')), (dict(decay_rate=1.5), ('decay_rate', '1.5', 'at most 1')),
     (dict(decay_rate=0), ('decay_rate', 'above 0')), (dict(decay_rate=-0.5), ('decay_rate', '-0.5')),
+    (dict(decay_rate=0.9, new=['neck']), ('new', 'neck', 'Detector')),
+    (dict(decay_rate=0.9, new='head'), ('new', 'head', 'list')),
     (dict(decay_rate=0.9, decay_type='block_wise'), ('decay_type', 'block_wise', 'layer_wise', 'stage_wise'))])
 def test_bad_options_are_named(options, words):
     with raises(ValueError, *words):

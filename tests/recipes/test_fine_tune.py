@@ -197,10 +197,13 @@ def test_classifiers_start_from_the_norm_of_the_weights(network, tmp_path):
 @pytest.mark.parametrize('network', ['rest_lite', 'resnet50', 'timm:resnet18'])
 def test_frozen_stages_get_no_gradient(network, tmp_path):
     """0 freezes the stem; each further number one more stage, and 'all' all of them."""
-    frozen = []
+    frozen, file = [], tmp_path / 'weights.pth'
+    with raises(UsageError, 'freeze', 'random', '--no-pretrained'):
+        recipe(tmp_path, 'coco_folder', network, freeze=0)
+    init_default_scope('mmdet')
+    torch.save(MODELS.build(recipe(tmp_path, 'coco_folder', network).model).state_dict(), file)
     for freeze in (0, 1, 4, 'all'):
-        cfg = recipe(tmp_path, 'coco_folder', network, freeze=freeze)
-        init_default_scope('mmdet')
+        cfg = recipe(tmp_path, 'coco_folder', network, freeze=freeze, pretrained=str(file))
         model = MODELS.build(cfg.model).train()
         frozen.append(sum(p.numel() for p in model.backbone.parameters() if not p.requires_grad))
     assert 0 < frozen[0] < frozen[1] < frozen[2]
@@ -411,11 +414,12 @@ def test_a_moved_run_reads_its_own_lists(task, tmp_path, monkeypatch):
 
 
 DETECTOR, SPLIT = dict(class_folder=None, coco_folder=COCO), dict(class_folder='flat', val_fraction=0.5)
+WEIGHTS = dict(pretrained='weights.pth')
 # Argument -> another value of it, or options of two recipes that differ in it.
 CHANGES: dict[str, Any] = dict(
     network='rest_small', class_folder=({}, dict(class_folder='flat', val_fraction=0.5)), coco_folder=({}, DETECTOR),
     seg_folder=({}, dict(class_folder=None, seg_folder=STREETS)), size=96, epochs=7, iters=40, batch_size=3,
-    accumulate=2, lr=0.01, freeze=1, pretrained='weights.pth',
+    accumulate=2, lr=0.01, freeze=(WEIGHTS, dict(WEIGHTS, freeze=1)), pretrained='weights.pth',
     boxes_only=(DETECTOR, dict(DETECTOR, boxes_only=True)),
     val_fraction=(SPLIT, dict(SPLIT, val_fraction=0.25)), split_seed=(SPLIT, dict(SPLIT, split_seed=1)), early_stop=2,
     ema=True, light=(DETECTOR, dict(DETECTOR, light=True)), seed=5, layer_decay=0.5, decay_type='stage_wise',
@@ -440,7 +444,7 @@ def test_every_argument_changes_the_config_and_is_recorded(argument, tmp_path, m
         folder = tmp_path / 'flat' / image.parent.name
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(image, folder / f'{number}.jpg')
-    torch.save({'backbone.a': torch.zeros(1), 'head.a': torch.zeros(1)}, 'weights.pth')
+    torch.save(get_model('rest_lite').state_dict(), 'weights.pth')
     change = CHANGES[argument]
     contents = []
     for options in change if isinstance(change, tuple) else ({}, {argument: change}):

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 from fine_tunings import TASKS, recipe
+from helpers import raises
 from mmengine.config import Config
 
 from mmvit.recipes.networks import find_network
-from mmvit.recipes.starts import shapes_of
 from mmvit.utils.frameworks import build_model, use_framework
+from mmvit_backbones.errors import CheckpointError
 
 pytestmark = pytest.mark.usefixtures('frameworks')
 
@@ -27,8 +28,13 @@ def test_whole_model_starts_at_the_rate_of_pretrained_layers(task, tmp_path):
     cfg = recipe(tmp_path, task)
     run = trained(tmp_path, cfg, cfg.metainfo.classes)
     whole = recipe(tmp_path, task, pretrained=run)
-    other = recipe(tmp_path, task, pretrained=trained(tmp_path, recipe(tmp_path, task, 'resnet50'), ()))
     assert whole.load_from == run and 'init_cfg' not in whole.model.backbone
+    content = torch.load(run)
+    backbone = {name: x for name, x in content['state_dict'].items() if name.startswith('backbone.')}
+    torch.save({**content, 'state_dict': backbone}, run)
+    other = recipe(tmp_path, task, pretrained=run)
+    with raises(CheckpointError, 'another network', 'ResT'):
+        recipe(tmp_path, task, pretrained=trained(tmp_path, recipe(tmp_path, task, 'resnet50'), ()))
     assert not other.get('load_from') and other.model.backbone.init_cfg.checkpoint == run  # the backbone alone
     settings = whole.optim_wrapper.paramwise_cfg
     backbone = other.optim_wrapper.optimizer.lr * other.optim_wrapper.paramwise_cfg.pretrained_mult
@@ -40,12 +46,13 @@ def test_last_layers_of_other_classes_are_new(task, tmp_path):
     cfg = recipe(tmp_path, task)
     run = trained(tmp_path, cfg, cfg.metainfo.classes[::-1])
     fine = recipe(tmp_path, task, pretrained=run)
-    loaded, all_of_them = torch.load(fine.load_from)['state_dict'], shapes_of(cfg)
+    loaded, all_of_them = torch.load(fine.load_from)['state_dict'], torch.load(run)['state_dict']
     missing = {name.rpartition('.')[0] for name in all_of_them.keys() - loaded.keys()}
     heads = 'roi_head.bbox_head.fc_cls', 'roi_head.bbox_head.fc_reg', 'roi_head.mask_head.conv_logits'
     assert missing == dict(class_folder={'head.fc'}, coco_folder={*heads},
                            seg_folder={f'decode_head.layers.{level}.2' for level in range(4)})[task]
-    assert fine.optim_wrapper.paramwise_cfg.pretrained_mult < 1
+    settings = fine.optim_wrapper.paramwise_cfg
+    assert settings.pretrained_mult < 1 and {*settings.new} == ({'head'} if task == 'class_folder' else missing)
 
 
 @pytest.mark.parametrize('framework, config', [  # one for each normalization with weights in the frameworks' configs

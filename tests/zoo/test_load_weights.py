@@ -14,7 +14,8 @@ from torch import nn
 from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.errors import CheckpointError
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
-from mmvit_backbones.zoo.loading import check_overlap, load_weights, safe_loading
+from mmvit_backbones.zoo.fitting import fit
+from mmvit_backbones.zoo.loading import check_layout, load_weights, safe_loading
 
 
 class Averages(BaseTTAModel):
@@ -31,13 +32,13 @@ def test_checkpoint_of_another_network():
     model = fresh_model('ResTv2')
     weights = model.state_dict()
     load_weights(model, weights, 'own')
-    check_overlap(model, weights, 'own')
+    assert not fit(model, weights, 'all', 'own').new
     others = {f'theirs.{key}': value for key, value in weights.items()}
     (first, second), (theirs, theirs2) = list(weights)[:2], list(others)[:2]
     with raises(CheckpointError, 'other.pth', f'{len(weights)} keys', f'({first}, {second}, {theirs}, {theirs2}, ...)'):
         load_weights(model, others, 'other.pth', strict=True)
     with raises(CheckpointError, 'other.pth', 'ResTv2', f"expected {first!r}, got {theirs!r} (prefix 'theirs.'?)"):
-        check_overlap(model, others, 'other.pth')
+        fit(model, others, 'the backbone', 'other.pth')
     shapes = {'norm3.bias': torch.zeros(7), 'norm3.weight': torch.zeros(7)}
     with raises(CheckpointError, 'seven.pth', '2 shapes differ', 'norm3.weight') as caught:
         load_weights(model, weights | shapes, 'seven.pth')
@@ -105,7 +106,7 @@ def test_extra_state_of_a_module_is_loaded():
 def test_wrapped_models_are_loaded(wrap):
     model = trained_model('ResTv2')
     other = fresh_model('ResTv2')
-    check_overlap(wrap(other), model.state_dict(), 'own')
+    assert not fit(wrap(other), model.state_dict(), 'all', 'own').new
     load_weights(wrap(other), model.state_dict(), 'own')
     assert all(torch.equal(x, other.state_dict()[key]) for key, x in model.state_dict().items())
 
@@ -172,4 +173,4 @@ def test_load_from_names_the_way_for_layouts_that_only_a_backbone_converts():
     """Microsoft's Swin has the keys of the authors' ReSwin; MMEngine would train from random weights."""
     weights = fill_state_dict(NETWORKS['golden_reswin_tiny']['state_dict'], torch.float32)
     with raises(CheckpointError, 'swin.pth', 'init_cfg'):
-        check_overlap(get_model('reswin_tiny', 'backbone'), weights, 'swin.pth')
+        check_layout(get_model('reswin_tiny', 'backbone'), weights, 'swin.pth')

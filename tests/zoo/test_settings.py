@@ -11,6 +11,7 @@ from mmvit_backbones import get_model
 from mmvit_backbones.backbones import ReSwin
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.settings import setting
+from mmvit_backbones.zoo.source import open_weights
 from mmvit_backbones.zoo.variants import VARIANTS
 
 
@@ -21,26 +22,31 @@ from mmvit_backbones.zoo.variants import VARIANTS
     ('rest_small', ['backbone.a'], '224')])
 def test_other_files_are_told_by_their_keys(name, keys, tag, tmp_path):
     torch.save(dict(state_dict=dict.fromkeys(keys, torch.zeros(1))), tmp_path / 'file.pth')
-    assert setting(VARIANTS[name], weights=str(tmp_path / 'file.pth')) == setting(VARIANTS[name], weights=tag)
+    variant = VARIANTS[name]
+    given, named = (open_weights(source, variant) for source in (str(tmp_path / 'file.pth'), tag))
+    assert setting(variant, weights=given) == setting(variant, weights=named)
 
 
 def test_detectors_of_ones_own_have_the_arguments_of_detectors_alone(tmp_path):
     """The authors' normalization is theirs."""
     variant, own = VARIANTS['regionvit_small'], dict(meta=dict(mmengine_version='0.10'))
     torch.save(dict(own, state_dict={'roi_head.a': torch.zeros(1)}), tmp_path / 'own.pth')
-    found = setting(variant, weights=str(tmp_path / 'own.pth'))
-    assert found == setting(variant, 'dense') and found.images != setting(variant, weights='mask_rcnn').images
+    found = setting(variant, weights=open_weights(str(tmp_path / 'own.pth'), variant))
+    authors = open_weights('mask_rcnn', variant)
+    assert found == setting(variant, 'dense') and found.images != setting(variant, weights=authors).images
 
 
 def test_windows_are_those_of_the_detector(tmp_path):
     torch.save({'roi_head.a': torch.zeros(1)}, tmp_path / 'file.pth')
-    found = setting(VARIANTS['vitaev2_vsa_small'], weights=str(tmp_path / 'file.pth'))
+    variant = VARIANTS['vitaev2_vsa_small']
+    found = setting(variant, weights=open_weights(str(tmp_path / 'file.pth'), variant))
     assert found.backbone['window_padding'] == 'center'
 
 
 def test_weights_of_another_size_build_the_network_for_it():
     variant = VARIANTS['refiner_vit_large']
-    assert [setting(variant, weights=weights).backbone.get('img_size') for weights in (True, '448', None)] == [
+    assert [setting(variant, weights=open_weights(source, variant)).backbone.get('img_size')
+            for source in (True, '448', None)] == [
         448, 448, None]
 
 

@@ -6,7 +6,8 @@ from tiny_configs import TINY_CONFIGS
 
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import CheckpointError
-from mmvit_backbones.zoo.loading import check_overlap, load_checkpoint, read_state
+from mmvit_backbones.zoo.fitting import fit
+from mmvit_backbones.zoo.loading import load_checkpoint, read_state
 
 OPTIMIZER = dict(state={0: dict(step=torch.tensor(1.), exp_avg=torch.zeros(3))}, param_groups=[dict(lr=0.1)])
 OWN = trained_model('ReSwin').state_dict()
@@ -78,7 +79,7 @@ def test_unknown_keys_are_named_if_they_are_few(number, logged, tmp_path):
     state = read_state(str(tmp_path / 'a.pth'))
     for load in (lambda: load_checkpoint(model.backbone, state, 'a.pth'),
                  lambda: load_checkpoint(model, state, 'a.pth'),
-                 lambda: check_overlap(model, state['state_dict'], 'a.pth')):
+                 lambda: fit(model, state['state_dict'], 'the backbone', 'a.pth')):
         if number == 1:
             load()
         else:

@@ -50,7 +50,7 @@ from mmvit_backbones.zoo.variants import (
     Variant,
     task_of,
 )
-from mmvit_backbones.zoo.weights import Weights, host_of
+from mmvit_backbones.zoo.weights import PublishedFile, host_of
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTE = '# Written by tools/dev/make_metafiles.py from the tables in mmvit_backbones/zoo/.\n'
@@ -253,7 +253,7 @@ def model(name: str, task: str, variant: Variant) -> dict:
     return entry
 
 
-def place_of_checkpoint(weights: Weights, variant: Variant) -> dict:
+def place_of_checkpoint(weights: PublishedFile, variant: Variant) -> dict:
     place = {'URL': ' or '.join(weights.urls), 'Linked From': variant.family.code,
              'Access Code': weights.access_code, 'Remark': weights.remark}
     return {key: value for key, value in place.items() if value}

@@ -14,6 +14,7 @@ from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
 from ...backbones import Backbone
+from ...utils.names import ends_of, is_in
 
 DECAY_TYPES = ('layer_wise', 'stage_wise', 'level_wise')
 NUM_LEVELS = 4
@@ -21,21 +22,22 @@ NUM_LEVELS = 4
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerDecayConstructor(DefaultOptimWrapperConstructor):
-    """Multiplies the learning rate of each parameter by ``decay_rate ** depth``, and the backbone's by a factor.
+    """Multiplies the learning rate of each parameter by ``decay_rate ** depth``, and of what is pretrained by a factor.
 
     Depth is counted from the output of the backbone in blocks (``'layer_wise'``), stages (``'stage_wise'``) or four
     levels (``'level_wise'``, which gives the stems of all networks the same rate): output norms, necks and heads have
     depth 0, the last block, stage or level has depth 1, and the stem has the largest depth. See :func:`depths_of` for
-    the backbones of other libraries. What has depth 0 has ``optimizer.lr``; the rest of the backbone has it times
-    ``pretrained_mult`` times the decay.
+    the backbones of other libraries. What is new has ``optimizer.lr``; the rest has it times ``pretrained_mult`` times
+    the decay.
     Norms, biases and other vectors have no weight decay, nor have position tables and tokens (see
     :meth:`Backbone.no_weight_decay`), unless ``paramwise_cfg`` sets it. The parameter groups are logged.
 
     Args:
         optim_wrapper_cfg (dict): Config of the optimizer wrapper.
         paramwise_cfg (dict): ``decay_rate`` (float, in (0, 1]), ``decay_type`` (``'layer_wise'``, the default,
-            ``'stage_wise'`` or ``'level_wise'``), ``pretrained_mult`` (float, above 0; 1 by default), and all options
-            of MMEngine's default constructor.
+            ``'stage_wise'`` or ``'level_wise'``), ``pretrained_mult`` (float, above 0; 1 by default), ``new`` (names of
+            modules and parameters that do not start from weights; by default, all outside of the backbone), and all
+            options of MMEngine's default constructor.
             ``norm_decay_mult``, ``bias_decay_mult`` and ``flat_decay_mult`` default to 0.
 
     Raises:
@@ -57,6 +59,9 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
         self.pretrained_mult: float = options.get('pretrained_mult', 1.)
         if not self.pretrained_mult > 0:
             raise ValueError(f'paramwise_cfg.pretrained_mult must be above 0, got {self.pretrained_mult}')
+        self.new: Sequence[str] | None = options.get('new')
+        if isinstance(self.new, str):
+            raise ValueError(f'paramwise_cfg.new must be a list of names, got {self.new!r}')
         self.decay_type = options.get('decay_type', 'layer_wise')
         if self.decay_type not in DECAY_TYPES:
             raise ValueError(f'paramwise_cfg.decay_type must be one of {DECAY_TYPES}, got {self.decay_type!r}')
@@ -90,7 +95,7 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
         params += sorted(groups.values(), key=lambda group: group['lr_scale'])
         print_log('\n  '.join([
             f'{type(self).__name__}: {self.decay_type} decay {self.decay_rate}, {len(params)} groups' + (
-                f', backbone x {self.pretrained_mult}' if self.pretrained_mult != 1 else ''),
+                f', pretrained x {self.pretrained_mult}' if self.pretrained_mult != 1 else ''),
             *(f'lr {group["lr"]:.3g} (x {group["lr_scale"]:.3g}), {_weight_decay_of(group)}: '
               f'{len(group["params"])} parameters' for group in params),
             *([f'frozen: {frozen} parameters'] if frozen else [])]), logger='current')
@@ -107,24 +112,33 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
         return found
 
     def scales(self, model: nn.Module) -> dict[int, float]:
-        """Returns the learning rate factor of each backbone parameter, keyed by the ``id`` of the parameter."""
-        backbones = [module for module in model.modules() if isinstance(module, Backbone)]
-        backbones = backbones or [module for name, module in model.named_children() if name == 'backbone']
+        """Returns the learning rate factor of each parameter, keyed by the ``id`` of the parameter.
+
+        Raises:
+            ValueError: If a name in ``new`` is not of a part of the model.
+        """
+        backbones = {name: module for name, module in model.named_modules() if isinstance(module, Backbone)}
+        backbones = backbones or {name: module for name, module in model.named_children() if name == 'backbone'}
         if not backbones:
             raise ValueError(f'{type(self).__name__} needs a backbone; {type(model).__name__} has none')
+        names = dict(model.named_parameters())
+        known = {name[:end] for name in names for end in ends_of(name)}
+        if unknown := [name for name in self.new or () if name not in known]:
+            raise ValueError(f'paramwise_cfg.new has {unknown[0]!r}, which is no part of {type(model).__name__}')
         if self.decay_rate == self.pretrained_mult == 1:
             return {}
-        scales = {}
-        for backbone in backbones:
+        distances: dict[int, int] = {}  # from the output
+        for backbone in backbones.values():
             if self.decay_rate == 1 and not any(depth_functions(backbone)):  # without decay, none are needed
-                scales |= {id(parameter): self.pretrained_mult for parameter in backbone.parameters()}
+                distances |= {id(parameter): 0 for parameter in backbone.parameters()}
                 continue
             depths = depths_of(backbone, self.decay_type)
             for name, parameter in backbone.named_parameters():
                 depth, num_depths = depths[name]
-                if distance := num_depths - 1 - depth:  # from the output; what has none is as new as a head
-                    scales[id(parameter)] = self.pretrained_mult * self.decay_rate**distance
-        return scales
+                distances[id(parameter)] = num_depths - 1 - depth
+        return {id(parameter): self.pretrained_mult * self.decay_rate**distances.get(id(parameter), 0)
+                for name, parameter in names.items()
+                if not (is_in(name, self.new) if self.new is not None else id(parameter) not in distances)}
 
 
 def depths_of(backbone: nn.Module, decay_type: str) -> dict[str, tuple[int, int]]:

@@ -1,0 +1,160 @@
+"""Weights as a value: what a person names is read once, and says what belongs to it."""
+import os.path as osp
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from logging import WARNING
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from mmengine.logging import print_log
+from mmengine.registry import MODELS
+
+from ..utils.classes import classes_of
+from ..utils.literals import values_in
+from .checkpoints import WEB, unknown_network
+from .download import fetch_url
+from .hubs import TIMM, images_of, timm_network
+from .reading import find_checkpoint, read_file
+from .settings import setting
+from .variants import OFFICIAL, VARIANTS, Normalization, Variant, official_name, published_by, task_of
+from .weights import WEIGHTS
+
+DETECTORS = 'mask_rcnn', 'retinanet'  # in tags
+DETECTOR_HEADS = 'roi_head', 'bbox_head'  # in names of weights
+OF_MMENGINE = 'mmengine_version'  # in the meta of a checkpoint; the authors' frameworks are older
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights that a network can start from.
+
+    Args:
+        source (str): What loads them: a file, a URL, ``official://NAME[/TAG]`` or a name of another library.
+        variant (Variant | None): The published network that they are of. Defaults to None: nothing tells.
+        tag (str): Of published weights; for other files, words of ``Family.options``. Defaults to ''.
+        images (Normalization | None): How images were normalized in their training. Defaults to None: nothing tells.
+        is_dense (bool): Whether they are a detector's or a segmenter's. Defaults to False.
+        is_published (bool): Whether ``variant`` and ``tag`` are those of a published file. Defaults to False.
+    """
+
+    source: str
+    variant: Variant | None = None
+    tag: str = ''
+    images: Normalization | None = None
+    is_dense: bool = False
+    is_published: bool = False
+
+    @cached_property
+    def checkpoint(self) -> Mapping[str, Any] | None:
+        """Returns the content: a file's, memory-mapped; of published names alone, names and shapes, without a download.
+
+        None for names of other libraries, which nothing tells before a download.
+        """
+        if self.is_published and self.variant and not osp.isfile(self.source):
+            return names_of_published(self.variant, self)
+        if self.source.startswith(TIMM):
+            return timm_network(self.source).state_dict()
+        path = fetch_url(self.source) if self.source.startswith(WEB) else self.source
+        return None if '://' in str(path) else read_file(path, mmap=True)
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        return (self.checkpoint or {}).get('meta') or {}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Returns the names of the classes of a training; empty if nothing tells."""
+        return classes_of(self.meta.get('dataset_meta'))
+
+
+def open_weights(source: str | bool | None, variant: Variant | None = None) -> Weights | None:
+    """Returns the weights that a person named; None for random ones.
+
+    Args:
+        source (str | bool | None): A file; the work dir of a training, for its best checkpoint; a URL; an
+            ``official://`` name; a name of another library; or, of a published network, True or a tag.
+        variant (Variant | None): The published network that starts from them. Defaults to None: of another library.
+
+    Raises:
+        CheckpointError: If there are no such weights, or the file cannot be read.
+    """
+    if not source:
+        return None
+    if variant and (source is True or source in variant.weights):
+        source = official_name(variant, source)
+    source = str(source)
+    if published := published_by(source):
+        return open_published(source, *published)
+    if source.startswith(OFFICIAL):
+        raise unknown_network(source)
+    rows = [row for row in WEIGHTS.values() if source in row.urls or Path(source).name == row.file_name]
+    if row := next((row for row in rows if variant and row.variant == variant.name), rows[0] if rows else None):
+        return open_published(source, VARIANTS[row.variant], row.tag)
+    if not source.startswith(WEB) and '://' in source:
+        return Weights(source, images=images_of(source))
+    return describe_file(Weights(source if source.startswith(WEB) else find_checkpoint(source)), variant)
+
+
+def open_published(source: str, variant: Variant, tag: str | Literal[True]) -> Weights:
+    """Returns the authors' weights with a tag."""
+    tag = variant.published_weights(tag).tag
+    task, images = task_of(tag), variant.family.detector_images
+    return Weights(source, variant, tag, Normalization(**images) if task in DETECTORS and images else None,
+                   task != 'imagenet', is_published=True)
+
+
+def describe_file(weights: Weights, variant: Variant | None) -> Weights:
+    """Returns the weights in a file or of a URL, of which their names and the config of their training tell.
+
+    Whether images of a file were normalized as for the authors' detector is asked for in the log if it may be one: if
+    it has no head, or MMEngine saved it.
+    """
+    checkpoint = weights.checkpoint or {}
+    parts = [checkpoint, *(part for part in checkpoint.values() if isinstance(part, Mapping))]
+    names = [f'.{name}' for part in parts for name in part]
+    is_detector = any(f'.{head}.' in name for head in DETECTOR_HEADS for name in names)
+    is_dense = is_detector or any('.decode_head.' in name for name in names)
+    is_own, images = OF_MMENGINE in weights.meta, images_in(values_in(weights.meta.get('cfg')))
+    family = variant.family if variant else None
+    if variant and family and family.detector_images and not images:
+        if is_detector and not is_own:
+            images = Normalization(**family.detector_images)
+        elif is_own if is_detector else not any('.head.' in name for name in names):
+            print_log(f'{weights.source}: nothing tells how its images were normalized; taken are mean {family.mean} '
+                      f"and std {family.std}, RGB; if it is of the authors' detector, name it "
+                      f'{variant.name}_mask_rcnn.pth', 'current', WARNING)
+    words = [word for word in (family.options if family else ()) if any(f'.{word}.' in name for name in names)]
+    found = Weights(weights.source, variant, '_'.join(words), images, is_dense)
+    vars(found)['checkpoint'] = checkpoint  # which is read once
+    return found
+
+
+def names_of_published(variant: Variant, weights: Weights) -> dict[str, torch.Tensor]:
+    """Returns the backbone and neck of published weights, without memory: the names and shapes of their classifier."""
+    arguments = {} if weights.is_dense else variant.family.classifier
+    neck = variant.neck_config(variant.head_channels) or {}
+    parts = dict(backbone={**setting(variant, weights=weights).backbone, **arguments})
+    if neck.get('type') == 'LayerNormPooling' and not weights.is_dense:
+        parts['neck'] = neck
+    with torch.device('meta'):
+        return {f'{part}.{name}': x for part, config in parts.items()
+                for name, x in MODELS.build(config).state_dict().items()}
+
+
+def images_in(config: Mapping[str, Any]) -> Normalization | None:
+    """Returns how the images of a config are normalized; None without a data preprocessor.
+
+    One without a mean leaves images as they are.
+    """
+    model = config.get('model')
+    found = (model.get('data_preprocessor') if isinstance(model, Mapping) else None) or config.get('data_preprocessor')
+    while isinstance(found, Mapping) and 'data_preprocessor' in found:  # of several views
+        found = found['data_preprocessor']
+    if not isinstance(found, Mapping):
+        return None
+    to_rgb = any(found.get(key) for key in ('bgr_to_rgb', 'rgb_to_bgr', 'to_rgb'))
+    if found.get('mean') is None:
+        return Normalization([0.] * 3, [1.] * 3, to_rgb)
+    return Normalization(list(found['mean']), list(found['std']), to_rgb)

@@ -31,7 +31,7 @@ LINES, FEWEST = 30, 20  # of steps, and the fewest steps from line to line
 
 
 @contextmanager
-def shown_briefly(runner: Runner, verbose: bool = False, is_training: bool = False) -> Iterator[None]:
+def shown_briefly(runner: Any, verbose: bool = False, is_training: bool = False) -> Iterator[None]:
     """Hides the other lines of the log of a recipe's run, and what is printed meanwhile, as by pycocotools.
 
     With ``verbose``, as of other configs, all is shown. A training has a :class:`.ProgressHook` in their place, which

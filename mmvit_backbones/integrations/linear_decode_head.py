@@ -32,8 +32,8 @@ class LinearDecodeHead(BaseDecodeHead):
     def __init__(self, in_channels: Sequence[int], *, num_classes: int, in_index: Sequence[int] | None = None,
                  dropout_ratio: float = 0.1, init_cfg: dict | list[dict] | None = dict(  # noqa: B006  MMEngine copies it
                      type='Normal', layer='Conv2d', std=0.01), **arguments: Any) -> None:
-        super().__init__(list(in_channels), sum(in_channels), num_classes=num_classes,
-                         in_index=list(in_index if in_index is not None else range(len(in_channels))),
+        indices: Any = list(range(len(in_channels)) if in_index is None else in_index)
+        super().__init__(list(in_channels), sum(in_channels), num_classes=num_classes, in_index=indices,
                          input_transform='multiple_select', dropout_ratio=dropout_ratio, init_cfg=init_cfg, **arguments)
         del self.conv_seg  # one layer for all maps
         self.layers = nn.ModuleList(
@@ -41,7 +41,7 @@ class LinearDecodeHead(BaseDecodeHead):
                           nn.Conv2d(channels, self.out_channels, 1, bias=level == 0))
             for level, channels in enumerate(in_channels))
 
-    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+    def forward(self, inputs: Sequence[Tensor]) -> Any:
         """Maps ``(B, C, H / stride, W / stride)`` to logits ``(B, classes, H / stride, W / stride)`` of the first."""
         logits = [layer(x) for layer, x in zip(self.layers, self._transform_inputs(inputs))]
         size = logits[0].shape[2:]

@@ -3,6 +3,7 @@ import logging
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -31,9 +32,8 @@ class ChanceLossHook(Hook):
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: dict | None = None) -> None:
         for labels in labels_of(data_batch):
-            found = torch.bincount(labels)
-            size = max(len(found), len(self.counts))
-            self.counts = sum(torch.cat([x, x.new_zeros(size - len(x))]) for x in (self.counts, found))
+            found = torch.bincount(labels, minlength=len(self.counts))
+            self.counts = found + F.pad(self.counts, (0, len(found) - len(self.counts)))
         steps = runner.max_iters
         if runner.iter + 1 not in (steps // 2, steps) or not self.counts.sum():
             return

@@ -18,10 +18,10 @@ from mmengine.optim import build_optim_wrapper
 from mmvit_backbones.engine.hooks.compile import is_classifier
 from mmvit_backbones.errors import TrainingError, UsageError
 from mmvit_backbones.utils.image_sizes import height_and_width
+from mmvit_backbones.utils.initialization import loads_weights
 from mmvit_backbones.utils.openmmlab_models import init_weights, log_from
 from mmvit_backbones.zoo.variants import VARIANTS
 
-from ..configs.backbone import loads_weights
 from ..configs.files import config_of, is_config, merge_options, read_config
 from ..configs.scripts import bfloat16_options
 from ..inference.runtimes import find_device

@@ -6,16 +6,13 @@ its images, asks :func:`setting`, which reads nothing.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from inspect import signature
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from mmengine.registry import MODELS
 
 from ..errors import UsageError
 from ..utils.openmmlab_models import type_name
 from .variants import VARIANTS, Normalization, Variant
-
-if TYPE_CHECKING:
-    from .source import Weights
 
 Task = Literal['classification', 'dense']
 ROOT_SCOPE = 'mmengine'  # where the backbones are registered; frameworks may have other classes of the same name
@@ -48,7 +45,7 @@ class Setting:
     test: Resize
 
 
-def setting(variant: Variant, task: Task = 'classification', weights: 'Weights | None' = None) -> Setting:
+def setting(variant: Variant, task: Task = 'classification', weights: Any = None) -> Setting:
     """Returns the setting of a network for a task, with given weights.
 
     Args:

@@ -25,6 +25,7 @@ from mmvit.configs.files import datasets_of, metrics_of, read_config
 from mmvit.folders.data_set_files import check_data
 from mmvit.recipes import FineTuning, fine_tune, save
 from mmvit.recipes.arguments import FIELDS
+from mmvit.recipes.networks import RESNET50
 from mmvit.recipes.schedule import choose_epochs
 from mmvit.running import training_config
 from mmvit.running.rehearsal import rehearse
@@ -172,7 +173,9 @@ def test_pretrained_layers_have_lower_rates_than_new_ones(tmp_path):
 @pytest.mark.parametrize('network', ['vitaev2_small', 'resnet50', 'timm:resnet18'])
 def test_batch_norms_of_weights_stay_in_evaluation_mode(network, folder, tmp_path):
     weights = tmp_path / 'weights.pth'
-    torch.save((timm.create_model('resnet18') if 'timm' in network else nn.Linear(1, 1)).state_dict(), weights)
+    source = (timm.create_model('resnet18') if 'timm' in network else get_model(network, 'backbone')
+              if network != 'resnet50' else MODELS.build(dict(RESNET50, init_cfg=None)))
+    torch.save(source.state_dict(), weights)
     for pretrained in False, str(weights):
         cfg = recipe(tmp_path, folder, network, pretrained=pretrained)
         init_default_scope(cfg.default_scope)
@@ -360,11 +363,11 @@ def without_scopes(value: Any) -> Any:
     (dict(class_folder=FLOWERS, lr=float('nan')), ['lr', 'nan']),
     (dict(class_folder=FLOWERS, freeze=-1), ['freeze', '-1']),
     (dict(class_folder=FLOWERS, freeze='most'), ['freeze', 'most', 'all']),
-    (dict(network=dict(type='mmpretrain.VisionTransformer', arch='deit-tiny'), class_folder=FLOWERS, freeze='all'),
-     ['freeze', 'all', 'number']),
+    (dict(class_folder=FLOWERS, freeze='all'), ['freeze', 'all', 'weights', '--no-pretrained']),
     (dict(network='timm:hiera_tiny_224', coco_folder=COCO), ['timm:hiera_tiny_224', '224 x 224']),
     (dict(network='timm:hiera_tiny_224', class_folder=FLOWERS, size=64), ['timm:hiera_tiny_224', 'size=224']),
-    (dict(network='timm:resnet18', class_folder=FLOWERS, freeze=9), ['frozen_stages', 'timm:resnet18', '9']),
+    (dict(network='timm:resnet18', class_folder=FLOWERS, freeze=9, pretrained=True),
+     ['frozen_stages', 'timm:resnet18', '9']),
     (dict(class_folder=FLOWERS, early_stop=0), ['early_stop', '0']),
     (dict(class_folder=FLOWERS, precision='int8'), ['precision', 'int8', 'bfloat16']),
     (dict(class_folder=FLOWERS, boxes_only=True), ['boxes_only', 'coco_folder']),

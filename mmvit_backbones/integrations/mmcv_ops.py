@@ -33,7 +33,6 @@ from torchvision.ops import nms as torchvision_nms
 COMMAND = 'python -m mmvit_backbones.integrations.mmcv_ops'
 FIRST_LINE = '# Written by mmvit_backbones'  # and its version
 DISTRIBUTION = 'mmvit-mmcv-ops'  # as which pip and uv list the copy
-FLT_MIN = torch.finfo(torch.float32).tiny
 
 
 def __getattr__(name: str) -> Callable:
@@ -354,7 +353,8 @@ def one_hot(input: Tensor, target: Tensor) -> Tensor:
 
 
 def log(probabilities: Tensor) -> Tensor:
-    return probabilities.clamp(min=max(FLT_MIN, torch.finfo(probabilities.dtype).tiny)).log()
+    """Returns logarithms; those of float64 are bounded as in float32, like mmcv's."""
+    return probabilities.clamp(min=max(torch.finfo(dtype).tiny for dtype in (torch.float32, probabilities.dtype))).log()
 
 
 def weights_of(weight: Tensor, target: Tensor, input: Tensor) -> Tensor:
@@ -429,9 +429,9 @@ def write(folder: Path) -> str:
 
 
 def remove() -> str:
-    """Removes the copies and their lists of files, also where mmcv itself was removed before."""
-    removed = [Path(str(file.locate())) for found in importlib.metadata.distributions(name=DISTRIBUTION)
-               for file in found.files or ()]
+    """Removes the copy and its list of files, also where mmcv itself was removed before."""
+    first = [*importlib.metadata.distributions(name=DISTRIBUTION)][:1]  # whose mmcv is imported here
+    removed = [Path(str(file.locate())) for found in first for file in found.files or ()]
     for file in removed:
         for each in file, *file.parent.glob(f'__pycache__/{file.stem}.*.pyc'):
             each.unlink(missing_ok=True)

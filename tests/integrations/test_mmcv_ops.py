@@ -148,9 +148,9 @@ print(len(mmcv.ops.nms(torch.tensor([[0., 0, 4, 4], [0, 0, 4, 4]]), torch.ones(2
 
 
 def add_distribution(site: Path) -> None:
-    info = site / 'mmcv_lite-2.1.0.dist-info'
+    info = site / 'mmcv_full-1.7.2.dist-info'
     info.mkdir()
-    (info / 'METADATA').write_text('Metadata-Version: 2.1\nName: mmcv-lite\nVersion: 2.1.0\n')
+    (info / 'METADATA').write_text('Metadata-Version: 2.1\nName: mmcv-full\nVersion: 1.7.2\n')
     (info / 'top_level.txt').write_text('mmcv\n')
 
 
@@ -161,7 +161,7 @@ def take_away_distributions(site: Path) -> None:
 
 @pytest.mark.parametrize('change, words', [
     (lambda site: (site / 'mmcv' / f'_ext{EXTENSION_SUFFIXES[0]}').touch(), ['compiled']),
-    (add_distribution, ['mmcv-lite', 'pip uninstall']), (take_away_distributions, ['checkout', '--force']),
+    (add_distribution, ['mmcv-full', 'pip uninstall']), (take_away_distributions, ['checkout', '--force']),
     (lambda site: (site / 'mmcv' / '_ext.py').write_text('nms = None'), ['_ext.py', '--force']),
     (lambda site: (site / 'mmcv' / '_ext.py').mkdir(), ['_ext.py'])])  # as where a folder cannot be written
 def test_operators_are_not_written_where_they_do_not_belong(change, words, site):

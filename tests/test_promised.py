@@ -47,7 +47,8 @@ def state_dicts() -> Iterator[str]:
 def names() -> Iterator[str]:
     """Yields the names of variants, and those that saved recipes take from MMEngine's registries."""
     yield from (f'variant {name}' for name in list_models())
-    import_module('mmvit_backbones.integrations.timm_backbone')  # imported when it is first used
+    for late in ('timm_backbone', 'linear_decode_head'):  # imported when they are first used
+        import_module(f'mmvit_backbones.integrations.{late}')
     for name, found in vars(registry).items():
         if isinstance(found, registry.Registry):
             yield from (f'{name} {each}' for each, cls in found.module_dict.items()

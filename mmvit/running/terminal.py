@@ -139,11 +139,11 @@ def rehearse_pace(runner: Any) -> str:
 
 
 def time_validation(runner: Any) -> float:
-    """Returns the seconds of a validation, of which a few batches are run."""
+    """Returns the seconds of a validation, of which a few batches are run; the training's random numbers stay."""
     batches = runner.val_loop.dataloader
     runner.call_hook('before_val')
     runner.model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
         seconds = median_time(map(runner.model.val_step, islice(batches, BATCHES)))
     runner.call_hook('after_val')
     return seconds * len(batches)

@@ -71,7 +71,7 @@ def run(args: Namespace) -> None:
             go(args, training_config(**{**options, 'config': config, 'work_dir': work_dir}))
         return
     named = given_to(FineTuning, args)
-    given = find_fine_tuning(args.config, named, args.data_root)
+    given = find_fine_tuning(args.config, named, args.data_root, args.cfg_options or {})
 
     @contextmanager
     def prepare(processes: int) -> Iterator[Prepared]:
@@ -81,8 +81,11 @@ def run(args: Namespace) -> None:
         work_dir = args.work_dir or name_base(given)
         with reserve_work_dir(work_dir, args.resume or False):
             is_new = not holds_training(work_dir)
-            own = (dict(config=write_recipe(replace(given, work_dir=work_dir, processes=processes))) if is_new else
-                   dict(config=work_dir, **find_moved({**named, 'network': args.config}, given.data[1], work_dir)))
+            if is_new:
+                own = dict(config=write_recipe(replace(given, work_dir=work_dir, processes=processes),
+                                               options.get('cfg_options') or {}), cfg_options=None)
+            else:
+                own = dict(config=work_dir, **find_moved({**named, 'network': args.config}, given.data[1], work_dir))
             yield prepare_training(**{**options, 'precision': None, 'work_dir': work_dir, **own}, processes=processes,
                                    check=args.check, checks_data=not is_new)  # the recipe has the precision
 

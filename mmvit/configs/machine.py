@@ -1,4 +1,5 @@
 """What a recipe leaves to the machine on which it runs: the precision, and the processes that read data."""
+import re
 from typing import Any
 
 import torch
@@ -7,6 +8,10 @@ from mmengine.config import Config
 from ..utils.devices import has_mixed_precision
 from .files import LOADERS
 from .precisions import PRECISIONS
+
+OF_MACHINE = 'of_machine'  # setting of a recipe: which of these settings another machine makes anew
+KEYS = dict(precision=re.compile(r'optim_wrapper\.(type|dtype|loss_scale)$'),
+            workers=re.compile(r'\w+_dataloader\.(num_workers|persistent_workers|pin_memory)$'))
 
 
 def find_settings_here() -> dict[str, Any]:
@@ -20,15 +25,12 @@ def make_loading(workers: int) -> dict[str, Any]:
     return dict(num_workers=workers, persistent_workers=False, pin_memory=torch.cuda.is_available())
 
 
-def fit_recipe(cfg: Config, precision: str | None = None) -> None:
-    """Gives a recipe the precision and the workers of this machine in place of those of the one that prepared it.
-
-    What was given when the recipe was made, or edited since, stays; ``precision`` replaces it.
-    """
-    before, here = cfg.recipe.get('here') or {}, find_settings_here()
-    others = {name: value for name, value in cfg.optim_wrapper.items() if name not in PRECISIONS['float16']}
-    if precision or cfg.optim_wrapper == {**others, **PRECISIONS.get(before.get('precision', ''), {})}:
+def settle_here(cfg: Config, precision: str | None = None) -> None:
+    """Gives a recipe those settings of this machine that its list ``of_machine`` names, and another ``precision``."""
+    here, settled = find_settings_here(), cfg.get(OF_MACHINE) or ()
+    if precision or 'precision' in settled:
+        others = {name: value for name, value in cfg.optim_wrapper.items() if name not in PRECISIONS['float16']}
         cfg.optim_wrapper = {**PRECISIONS[precision or here['precision']], **others}
-    for loader in [cfg[key] for key in LOADERS if cfg.get(key)]:
-        if loader.get('num_workers') == before.get('workers'):
+    if 'workers' in settled:
+        for loader in [cfg[key] for key in LOADERS if cfg.get(key)]:
             loader.update(make_loading(here['workers']))

@@ -25,7 +25,7 @@ from .files import (
     metrics_of,
     read_config,
 )
-from .machine import fit_recipe
+from .machine import settle_here
 from .outputs import check_copy
 from .precisions import PRECISIONS
 from .settings import find
@@ -67,7 +67,7 @@ def training_config(config: str | Config, *, work_dir: str | None = None, resume
     else:
         cfg = read_config(config, TRAINING)
     if 'recipe' in cfg:
-        fit_recipe(cfg, precision)
+        settle_here(cfg, precision)
     elif precision == 'float32':
         raise UsageError(f'{cfg.filename} has a precision of its own; --no-amp is for a network and a folder')
     precise = bfloat16_options(cfg) if precision == 'bfloat16' else {}

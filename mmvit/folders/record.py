@@ -82,7 +82,8 @@ def list_changes(names: Iterable[str], one: str, many: str, done: str) -> list[s
 
 def names_in(argument: str, folder: str, roots: list[str]) -> list[str]:
     """Returns the images and masks in subfolders of a folder, relative to it; of a classifier, those of a class."""
-    return [osp.normpath(osp.join(root, name)) for root in roots for name in images_in(osp.join(folder, root))
+    there = [root for root in roots if osp.isdir(osp.join(folder, root))]  # a test needs no training images
+    return [osp.normpath(osp.join(root, name)) for root in there for name in images_in(osp.join(folder, root))
             if argument != 'class_folder' or osp.dirname(name)]
 
 

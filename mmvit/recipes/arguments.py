@@ -59,7 +59,7 @@ class FineTuning:
             ``iters`` count steps, not updates. Defaults to 1.
         lr (float | None): Peak learning rate of new layers; pretrained ones have a tenth of it. From random weights,
             all layers are new. Defaults to None: 2e-3 for the default batch size, times the square root of the images
-            per update over it, of all processes and accumulated steps, and at most 4e-3; another one from random
+            per update over it, of all processes and accumulated steps, and at most 8e-3; another one from random
             weights.
         freeze (int | str | None): Number of stages to freeze, together with the stem, or 'all'. Stages of a plain
             network of timm are its blocks. Defaults to None: nothing is frozen.
@@ -150,13 +150,15 @@ class FineTuning:
 def find_difference(given: Mapping[str, Any], recorded: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
     """Returns the first argument that differs from the recorded ones, its recorded and its given value.
 
-    A folder may have been moved.
+    A folder may have been moved, and one value is the list of it.
     """
+    def listed(value: Any) -> list:
+        return list(value) if isinstance(value, (list, tuple)) else [value]
+
     for name, value in given.items():
-        before = recorded.get(name, FIELDS[name].default)
-        about, is_list = FIELDS[name].metadata, isinstance(value, (list, tuple))
+        before, about = recorded.get(name, FIELDS[name].default), FIELDS[name].metadata
         may_differ = about.get('is_of_run') or about.get('one_of') == 'folder' and before and value
-        if not may_differ and before != value and not (is_list and list(value) == list(before or ())):
+        if not may_differ and listed(before) != listed(value):
             return name, before, value
     return None
 

@@ -1,6 +1,7 @@
 """What `mmvit train` does with a network and a folder: finds out that it got them, writes their recipe, resumes it."""
 import os.path as osp
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from mmengine.config import Config
@@ -14,22 +15,27 @@ from ..configs.files import config_of, is_config, named_configs
 from ..configs.tasks import TASKS
 from ..folders.record import find_data_folder
 from ..utils.devices import has_mixed_precision
-from .arguments import FIELDS, FineTuning, find_difference
+from .arguments import FIELDS, OPTIONS, FineTuning, find_difference
 from .folder import WORK_DIRS, plan_fine_tuning, save
 from .networks import TIMM
 from .recipe import name_recipe
 
+PARTS = 'data_root', 'ann_file', 'data_prefix', 'checkpoint'  # of settings that an argument makes
 
-def find_fine_tuning(config: str, given: Mapping[str, Any], data_root: str | None = None) -> FineTuning | None:
+
+def find_fine_tuning(config: str, given: Mapping[str, Any], data_root: str | None = None,
+                     options: Mapping[str, Any] = MappingProxyType({})) -> FineTuning | None:
     """Returns the arguments for a network and a folder; None to run a config, or go on with a run, as it is.
 
     Args:
         config (str): Name of a network or a config, or a path.
         given (Mapping): Arguments of :func:`fine_tune` that were given.
         data_root (str | None): Folder of the data of a config. Defaults to None: none was given.
+        options (Mapping): Settings that replace those of the config or the recipe. Defaults to none.
 
     Raises:
-        UsageError: If the name is neither a network nor a config, or an option is for the other.
+        UsageError: If the name is neither a network nor a config, an option is for the other, or one of the settings
+            follows from an argument.
     """
     own = [name for name in given if FIELDS[name].metadata['key']]
     if config in VARIANTS or config == 'resnet50' or config.startswith(TIMM):
@@ -39,6 +45,7 @@ def find_fine_tuning(config: str, given: Mapping[str, Any], data_root: str | Non
                              f'--coco-folder or --seg-folder, or the name of a config{example}')
         if data_root:
             raise UsageError('--data-root is for a config; a network is trained on a folder')
+        check_keys(options)
         precision = given.get('precision')
         if precision in ('float16', 'bfloat16') and not has_mixed_precision():
             raise UsageError(f'{"--amp" if precision == "float16" else "--bf16"}: MMEngine has no mixed precision on '
@@ -55,14 +62,24 @@ def find_fine_tuning(config: str, given: Mapping[str, Any], data_root: str | Non
     return None
 
 
+def check_keys(options: Mapping[str, Any]) -> None:
+    """Raises UsageError if a setting follows from arguments of a fine-tuning, on which others depend, too."""
+    for key, value in options.items():
+        named = [name for name in OPTIONS if key in (
+            owned := FIELDS[name].metadata['key'].partition(' ')[0], *(f'{owned}.{part}' for part in PARTS))]
+        if named:
+            raise UsageError(f'--cfg-options {key}={value}: with a network and a folder, it follows from '
+                             f'{" or ".join("--" + name.replace("_", "-") for name in named)}; pass that')
+
+
 def name_base(given: FineTuning) -> str:
     """Returns the work dir of a fine-tuning by default."""
     return osp.join(WORK_DIRS, name_recipe(str(given.network).removeprefix(TIMM), given.data[0]))
 
 
-def write_recipe(given: FineTuning) -> Config:
+def write_recipe(given: FineTuning, options: Mapping[str, Any]) -> Config:
     """Writes the recipe and its lists to the work dir, prints what it trains, and returns its config."""
-    config, summary = plan_fine_tuning(given)
+    config, summary = plan_fine_tuning(given, options)
     print(*summary, f'config      {save(config)}', sep='\n', flush=True)
     return config
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from mmengine.config import Config
@@ -26,6 +27,7 @@ from .networks import Network, find_network
 from .recipe import MODULES, Recipe, make_recipe, name_recipe, settle_size
 
 WORK_DIRS = 'work_dirs'  # where the work dirs of trainings are by default
+PLACES = 'data_root', 'data_prefix', 'ann_file', 'metainfo'  # of data, also in evaluators
 
 
 def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = None, coco_folder: str | None = None,
@@ -57,10 +59,11 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
     return plan_fine_tuning(FineTuning(**locals())).config
 
 
-def plan_fine_tuning(given: FineTuning) -> Recipe:
+def plan_fine_tuning(given: FineTuning, options: Mapping[str, Any] = MappingProxyType({})) -> Recipe:
     """Returns the recipe of a fine-tuning after checking its network and its folder, as :func:`fine_tune` does.
 
-    Lists of the folder's images are written to the work dir.
+    Lists of the folder's images are written to the work dir. ``options``, such as ``{'a.b.c': value}``, replace
+    settings of the recipe.
     """
     task, folder = given.data
     if given.light and task.name != 'detector':
@@ -74,7 +77,7 @@ def plan_fine_tuning(given: FineTuning) -> Recipe:
                        split_seed=given.split_seed, out=place, check_files=given.check_files)
     write_record(place, task.argument, folder, data)
     raise_or_warn(data.problems if not given.check_files else ())
-    return make_recipe(given, network, data, place)
+    return make_recipe(given, network, data, place, options)
 
 
 def choose_network(given: FineTuning) -> Network:
@@ -135,23 +138,53 @@ def other_data(cfg: Config, *, class_folder: str | None = None, coco_folder: str
     key = about.argument
     if about != trained:
         raise UsageError(f'{cfg.filename} was trained with {trained.argument}, got {key}={folder}')
-    if folder is None or (found := find_changes_since(cfg, folder)) == []:
-        data = _recorded_data(cfg, folder)
-    elif found and recipe.get('val_fraction') and osp.realpath(folder) == osp.realpath(find_data_folder(cfg)):
+    found = find_changes_since(cfg, folder) if folder else []
+    if found and recipe.get('val_fraction') and osp.realpath(folder or '') == osp.realpath(find_data_folder(cfg)):
         raise UsageError(f'{key}={folder} has changed since the training, which split it at random: '
                          f'{"; ".join(found)}; without it, the validation images of the training are tested')
+    recorded = _recorded_data(cfg)
+    if found == []:
+        data = _recorded_data(cfg, folder)
     else:
-        data = read_folder(key, folder, key == 'coco_folder' and cfg.model.type != 'MaskRCNN', out=out,
-                           classes=cfg.val_dataloader.dataset.metainfo.classes)
-    tested = MODULES[about.name].make_evaluation(
-        data, settle_size(about, size if size is not None else recipe.get('size')), cfg.model)
-    loader = {**tested['test_dataloader'], 'num_workers': cfg.test_dataloader.num_workers,
-              'persistent_workers': False, 'sampler': dict(type='DefaultSampler', shuffle=False)}
-    loader['dataset'] = {'_delete_': True, **loader['dataset']}  # otherwise merged with that of the training
-    return {**{name: value for name, value in tested.items() if not name.startswith('val_')}, 'test_dataloader': loader}
+        data = read_folder(key, str(folder), key == 'coco_folder' and cfg.model.type != 'MaskRCNN', out=out,
+                           classes=recorded.classes)
+    make, trained_size = MODULES[about.name].make_evaluation, settle_size(about, recipe.get('size'))
+    before = make(recorded, trained_size, cfg.model)
+    after = make(data, settle_size(about, size) if size is not None else trained_size, cfg.model)
+    tested = {name: carry_over(before[name], value, cfg[name], name) for name, value in after.items()
+              if not name.startswith('val_')}
+    for value in (tested, tested['test_dataloader']):
+        value.update({name: {'_delete_': True, **each} for name, each in value.items() if isinstance(each, dict)})
+    return tested
 
 
-def _recorded_data(cfg: Config, folder: str | None) -> FolderData:
+def carry_over(before: Any, after: Any, own: Any, place: str) -> Any:
+    """Returns a setting of a run with what has changed between two settings of recipes.
+
+    Args:
+        before (Any): Setting of the recipe that the run had.
+        after (Any): Setting of the other recipe.
+        own (Any): Setting of the run, which may have been edited.
+        place (str): Its key.
+
+    Raises:
+        UsageError: If the run has another value than the recipe where the recipes differ, but for places of data.
+    """
+    if before == after:
+        return own
+    if all(isinstance(value, Mapping) for value in (before, after, own)):
+        names = [name for name in {**own, **after} if name in after or name not in before]
+        return {name: carry_over(before.get(name), after[name], own.get(name), f'{place}.{name}') if name in after
+                else own[name] for name in names}
+    if all(isinstance(value, list) for value in (before, after, own)) and len(before) == len(after) == len(own):
+        return [carry_over(*values, f'{place}.{i}') for i, values in enumerate(zip(before, after, own))]
+    if own != before and place.rpartition('.')[2] not in PLACES:
+        raise UsageError(f'{place} is {own!r} in the run and {before!r} in its recipe; set it with --cfg-options, or '
+                         'test without --size and another folder')
+    return after
+
+
+def _recorded_data(cfg: Config, folder: str | None = None) -> FolderData:
     """Returns the validation images of a training as its lists have them, in a folder that may have been moved."""
     if folder is not None:
         cfg = deepcopy(cfg)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from mmengine.config import Config, ConfigDict
@@ -12,8 +13,8 @@ from mmengine.hub import get_config
 
 from mmvit_backbones.errors import UsageError
 
-from ..configs.files import RECIPE
-from ..configs.machine import find_settings_here, make_loading
+from ..configs.files import RECIPE, merge_options
+from ..configs.machine import KEYS, OF_MACHINE, find_settings_here, make_loading
 from ..configs.tasks import Task
 from ..folders import FolderData
 from ..utils.limits import SIDE
@@ -24,6 +25,7 @@ from .networks import Network
 from .schedule import LR, MOST_LR, MOST_PRETRAINED_LR, PRETRAINED_MULT, Schedule
 from .starts import Start, find_start
 
+Section = tuple[str, Mapping[str, Any]]  # comment and settings
 MODULES: dict[str, Any] = dict(classifier=classifier, detector=detector, segmenter=segmenter)
 USAGE = ['', 'Paths are relative to the folder from which the training is started:',
          'mmvit train THIS_FILE, or python tools/train.py THIS_FILE of the framework.']
@@ -36,7 +38,8 @@ class Recipe(NamedTuple):
     summary: list[str]
 
 
-def make_recipe(given: FineTuning, network: Network, data: FolderData, folder: str) -> Recipe:
+def make_recipe(given: FineTuning, network: Network, data: FolderData, folder: str,
+                options: Mapping[str, Any] = MappingProxyType({})) -> Recipe:
     """Returns the recipe of a fine-tuning.
 
     Args:
@@ -44,16 +47,17 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, folder: s
         network (Network): The network.
         data (FolderData): The data.
         folder (str): Folder for the weights of another training without its last layers.
+        options (Mapping): Settings that replace the recipe's, such as ``{'a.b.c': value}``. Defaults to none.
 
     Raises:
-        UsageError: If the framework of the task is not installed.
+        UsageError: If the framework of the task is not installed, or an option does not fit.
     """
     task, _ = given.data
     if find_spec(task.framework) is None:
         raise UsageError(f'{task.argument} (--{task.argument.replace("_", "-")}) needs {task.framework}, which is not '
                          'installed')
     module, here, recorded = MODULES[task.name], find_settings_here(), given.list_changes()
-    decided = {name: value for name, value in here.items() if name not in recorded}
+    of_machine = [name for name in here if name not in recorded and not any(map(KEYS[name].match, options))]
     settled: dict[str, Any] = {**here, **recorded}
     batch_size, size = given.batch_size or module.BATCH_SIZE, settle_size(task, given.size)
     images = batch_size * given.processes
@@ -82,7 +86,8 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, folder: s
     sections = [
         ('', dict(frame, custom_imports=dict(imports=[*network.imports, *module.IMPORTS]))),
         ('What was given, for `mmvit test` on other folders and `mmvit train --resume`.',
-         dict(recipe={**recorded, 'here': decided})),
+         dict(recipe=recorded)),
+        ('What `mmvit train` makes anew on another machine; take out what you edit below.', {OF_MACHINE: of_machine}),
         (f'The model: {len(data.classes)} classes.', model),
         ('The data.', dict(metainfo=data.train['metainfo'],
                            **complete_loaders(loader, evaluation, make_loading(settled['workers'])))),
@@ -93,10 +98,27 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, folder: s
         ('The run.', dict(**(dict(randomness=dict(seed=given.seed)) if given.seed is not None else {}),
                           work_dir=given.work_dir, **(dict(load_from=start.file) if start and start.file else {})))]
     file = osp.join(str(given.work_dir), RECIPE, f'{name_recipe(network.name, task)}.py')
+    sections = set_options(sections, options, file)
     return Recipe(finish_config(sections, write_sections([*summary, *USAGE], sections), file), summary)
 
 
-def finish_config(sections: Sequence[tuple[str, Mapping[str, Any]]], text: str, file: str) -> Config:
+def set_options(sections: list[Section], options: Mapping[str, Any], file: str) -> list[Section]:
+    """Returns sections with options in those that have their first keys, as whole settings; others in a last one."""
+    if not options:
+        return sections
+    cfg = finish_config(sections, '# recipe', file)
+    based = {name: value for name, value in finish_config(sections[:1], '', '').items() if name not in sections[0][1]}
+    merge_options(cfg, options)
+    changed: dict[str, Any] = {}
+    for name in dict.fromkeys(key.partition('.')[0] for key in options):
+        value = cfg.to_dict()[name]
+        replaces = isinstance(value, dict) and isinstance(based.get(name), dict)
+        changed[name] = {'_delete_': True, **value} if replaces else value
+    own = [(comment, {name: changed.pop(name, value) for name, value in part.items()}) for comment, part in sections]
+    return [*own, *([('Given with --cfg-options.', changed)] if changed else [])]
+
+
+def finish_config(sections: Sequence[Section], text: str, file: str) -> Config:
     """Returns the config of sections, with the settings of its base files."""
     settings = {name: value for _, part in sections for name, value in part.items()}
     cfg = Config(cfg_text=text, filename=file)

@@ -24,7 +24,9 @@ from mmvit.configs import machine
 from mmvit.configs.files import datasets_of, metrics_of, read_config
 from mmvit.folders.data_set_files import check_data
 from mmvit.recipes import FineTuning, fine_tune, save
-from mmvit.recipes.arguments import FIELDS
+from mmvit.recipes.arguments import FIELDS, OPTIONS, find_difference
+from mmvit.recipes.command import find_fine_tuning
+from mmvit.recipes.folder import plan_fine_tuning
 from mmvit.recipes.networks import RESNET50
 from mmvit.recipes.schedule import choose_epochs
 from mmvit.running import training_config
@@ -459,12 +461,49 @@ def test_every_argument_changes_the_config_and_is_recorded(argument, tmp_path, m
     assert contents[0] != contents[1]
 
 
+@pytest.mark.parametrize('task, options', [
+    ('class_folder', {'default_hooks.logger.interval': 1, 'log_processor.window_size': 1,
+                      'model.head.loss._delete_': True, 'model.head.loss.type': 'CrossEntropyLoss',
+                      'train_dataloader.num_workers': 2}),
+    ('coco_folder', {'model.rpn_head.anchor_generator.scales': [4], 'test_evaluator.0.classwise': False,
+                     'train_dataloader.dataset.pipeline.3.prob': 0., 'visualizer.vis_backends': []}),
+    ('seg_folder', {'model.decode_head.dropout_ratio': 0.3, 'optim_wrapper.type': 'AmpOptimWrapper',
+                    'val_dataloader.batch_size': 2, 'randomness.seed': 1})])
+def test_a_recipe_has_the_options_that_train(task, options, tmp_path):
+    """Those of its sections, of base files and others, by their keys and indices of lists; all else is as without."""
+    given = {task: FOLDERS[task], 'check_files': False, 'pretrained': False}
+    plain = recipe(tmp_path / 'plain', task, out=str(tmp_path / 'lists'))
+    options |= {'work_dir': plain.work_dir}
+    found = plan_fine_tuning(FineTuning(network='rest_lite', out=str(tmp_path / 'lists'), **given,
+                                        work_dir=str(tmp_path / 'run')), options).config
+    plain, trained = (Config.fromfile(save(cfg)) for cfg in (plain, found))
+    plain.merge_from_dict(options)
+    settled = [{*cfg.pop('of_machine')} for cfg in (plain, trained)]
+    assert settled[0] - settled[1] == dict(class_folder={'workers'}, seg_folder={'precision'}).get(task, set())
+    plain, trained = ({**without_scopes(cfg.to_dict()), 'recipe': None} for cfg in (plain, trained))
+    assert plain == trained
+
+
+@pytest.mark.parametrize('name', OPTIONS)
+def test_a_setting_of_an_argument_is_no_option_beside_a_network_and_a_folder(name):
+    key, _, _ = FIELDS[name].metadata['key'].partition(' ')
+    with raises(UsageError, key, f'--{name.replace("_", "-")}'):
+        find_fine_tuning('rest_lite', dict(class_folder=FLOWERS), options={key: 3})
+
+
+@pytest.mark.parametrize('recorded, given, differs', [
+    (64, [64], False), ([64], 64, False), ((48, 64), [48, 64], False), (64, [48, 64], True), (None, [64], True)])
+def test_one_side_is_a_list_of_it(recorded, given, differs):
+    assert bool(find_difference(dict(size=given), dict(size=recorded))) == differs
+
+
 def test_a_recipe_takes_precision_and_workers_of_the_machine_that_runs_it(tmp_path, monkeypatch):
-    """Unless they were given, or the file was edited."""
+    """Unless they were given, or taken out of the file's list."""
     left, given = recipe(tmp_path / 'left'), recipe(tmp_path / 'given', precision='float32', workers=1)
     files = [save(left), save(given)]
     edited = tmp_path / 'edited.py'
-    edited.write_text(left.text.replace(f'num_workers={left.recipe.here.workers}', 'num_workers=7'))
+    assert "'workers'" in left.text
+    edited.write_text(left.text.replace(", 'workers'", '') + 'val_dataloader.update(num_workers=7)\n')
     monkeypatch.setattr(machine, 'find_settings_here', lambda: dict(precision='float16', workers=3))
     runs = [training_config(str(file)) for file in (*files, edited)]
     assert [(cfg.optim_wrapper.type, cfg.val_dataloader.num_workers) for cfg in runs] == [

@@ -1,5 +1,6 @@
 """`other_data` tests a fine-tuned network on another folder, or with another image size."""
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -59,6 +60,42 @@ def test_another_size_keeps_the_folder(task, tmp_path):
     init_default_scope(cfg.default_scope)
     before, after = (DATASETS.build(each.test_dataloader.dataset) for each in (cfg, test))
     assert len(before) == len(after) and max(after[0]['inputs'].shape) > max(before[0]['inputs'].shape)
+
+
+@TASKS
+def test_the_folder_of_the_training_changes_nothing_of_its_test(task, tmp_path):
+    """Also of one that was edited."""
+    cfg = recipe(tmp_path, task, size=64)
+    steps = cfg.test_dataloader.dataset.pipeline
+    steps.insert(1, dict(type='RandomFlip', prob=1.))
+    cfg.test_dataloader.dataset.indices = 3
+    changes = other_data(cfg, out=str(tmp_path / 'other'), **{task: FOLDERS[task]})
+    before = cfg.to_dict()
+    cfg.merge_from_dict(changes)
+    for dataset in before['test_dataloader']['dataset'], cfg.test_dataloader.dataset:
+        dataset['data_root'] = os.path.normpath(dataset['data_root'])
+    assert cfg.to_dict() == before
+
+
+def test_a_size_that_an_edited_step_does_not_have_is_refused(tmp_path):
+    cfg = recipe(tmp_path, size=64)
+    cfg.test_dataloader.dataset.pipeline[2].crop_size = 48
+    with raises(UsageError, 'test_dataloader.dataset.pipeline.2.crop_size', '48', '64', '--size'):
+        other_data(cfg, size=96, out=str(tmp_path / 'other'))
+
+
+@TASKS
+def test_another_folder_needs_no_training_images(task, tmp_path):
+    shutil.copytree(FOLDERS[task], tmp_path / 'copy')
+    parts = dict(class_folder=['train'], coco_folder=['train', 'annotations/instances_train.json'],
+                 seg_folder=['images/train', 'masks/train'])[task]
+    for part in parts:
+        place = tmp_path / 'copy' / part
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+    cfg = recipe(tmp_path, task)
+    test = config_for(cfg, tmp_path, **{task: str(tmp_path / 'copy')})
+    init_default_scope(cfg.default_scope)
+    assert len({len(DATASETS.build(each.test_dataloader.dataset)) for each in (cfg, test)}) == 1
 
 
 def test_a_random_split_is_the_same_in_the_test(tmp_path):

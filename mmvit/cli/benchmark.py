@@ -20,6 +20,7 @@ Triton's kernels.
 """
 from argparse import ArgumentParser, Namespace
 
+from ..configs.naming import list_kinds
 from ..configs.precisions import PRECISIONS
 from ..utils.limits import COUNT, Limits
 from .arguments import add_size_argument, call, new_parser
@@ -28,7 +29,7 @@ from .docstrings import with_help
 
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
-    parser.add_argument('networks', nargs='+')
+    parser.add_argument('networks', nargs='+', help=list_kinds('benchmark'))
     parser.add_argument('--baseline')
     parser.add_argument('--dense', action='store_const', const=True)
     add_size_argument(parser)

@@ -11,6 +11,7 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from ..configs.naming import list_kinds
 from ..utils.limits import SEED, Limits
 from .arguments import (
     add_fine_tuning_arguments,
@@ -32,8 +33,9 @@ UNFINISHED = ('{start} tests a finished config here: the same command with --che
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument('config', metavar='RUN|CONFIG',
-                        help='work dir of a training, or one of its checkpoints; or a config file, or the name of a '
-                             'config in this package, or of a network for its classifier')
+                        help=f'{list_kinds("test")}: alone, a work dir, a checkpoint or a file of mmvit export in one; '
+                             'with CHECKPOINT, a config file, or the name of a config in this package, or of a network '
+                             'for its classifier')
     parser.add_argument('checkpoint', nargs='?', metavar='CHECKPOINT',
                         help="checkpoint file, URL or official://NAME (classifiers: also in the authors' layout), or a "
                              'file written by mmvit export')
@@ -94,7 +96,7 @@ def data_of(args: Namespace) -> dict[str, Any]:
     other = {name: value for name, value in given_to(other_data, args).items() if name != 'out'}
     if args.data_root and (folders := [name for name in other if name.endswith('_folder')]):
         raise UsageError(f'--data-root={args.data_root} cannot be combined with --{folders[0].replace("_", "-")}')
-    exported = is_exported(args.checkpoint or '')
+    exported = is_exported(args.checkpoint or args.config)
     if exported:
         wanted: dict[str, Any] = {name: getattr(args, name) for name in ('tta', 'show', 'show_dir', 'size', 'seed')}
         wanted['processes'] = args.processes or args.launcher != 'none'
@@ -102,7 +104,7 @@ def data_of(args: Namespace) -> dict[str, Any]:
                    or key.partition('.')[0] not in ('custom_imports', 'test_dataloader', 'test_evaluator')}
         if given := [name for name, value in wanted.items() if value is not None and value is not False]:
             raise UsageError(f'--{given[0].replace("_", "-", 1)} needs a checkpoint, got the exported file '
-                             f'{args.checkpoint}, which has its model and image size')
+                             f'{args.checkpoint or args.config}, which has its model and image size')
     return dict(is_exported=exported, with_data=partial(write_with_data, **other) if other else None)
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ..configs.naming import list_kinds
 from ..recipes.arguments import OPTIONS, FineTuning
 from ..utils.limits import SEED
 from .arguments import add_fine_tuning_arguments, add_run_arguments, given_to, new_parser
@@ -30,8 +31,8 @@ UNFINISHED = ('{{start}} takes a finished config here: the same command with --w
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument('config', metavar='CONFIG_OR_NETWORK',
-                        help='config file, the name of a config in this package, or a name from mmvit models, '
-                             'resnet50 or timm:NAME, with a folder; with --resume, also the work dir of a training')
+                        help=f'{list_kinds("train")}: a name from mmvit models, resnet50 or timm:NAME, with a folder; '
+                             'a config file, or the name of a config in this package; or a work dir with --resume')
     parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
                         help='resume from this checkpoint (default: the last one in the work dir, if there is one)')
     precision = parser.add_mutually_exclusive_group()

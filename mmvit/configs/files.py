@@ -58,7 +58,7 @@ def config_of(config: str | Config | None, source: str | None, needs: Sequence[s
     """Loads ``config``, or else the config that a training saved in its work dir, which is not run.
 
     Args:
-        config (str | Config | None): Config that a person named, or that was read.
+        config (str | Config | None): Config that a person named, or that was read; or the work dir of a training.
         source (str | None): Work dir of the training, or a checkpoint in it. The folder may have one file of values
             (:func:`.values_of`).
         needs, options: As for :func:`read_config`.
@@ -69,6 +69,8 @@ def config_of(config: str | Config | None, source: str | None, needs: Sequence[s
             :func:`read_config`.
         CheckpointNotFoundError: If the checkpoint does not exist.
     """
+    if isinstance(config, str) and osp.isdir(config) and not is_config(config):
+        config, source = None, config
     if config is not None:
         return read_config(config, needs, options)
     if source is None:
@@ -178,17 +180,8 @@ def named_configs() -> dict[str, Path]:
 
 
 def is_config(name: str) -> bool:
-    """Returns whether ``name`` has a config's suffix, or names one of this package's configs.
-
-    A name of a network or a config means that, even where a file or a folder has the same name (:func:`path_hint`).
-    """
+    """Returns whether ``name`` has a config's suffix, or names one of this package's configs."""
     return name.lower().endswith(CONFIGS) or name in named_configs()
-
-
-def path_hint(name: str) -> str:
-    """Returns how to write the file or folder that has the name of a network or a config; empty if there is none."""
-    kind = 'folder' if osp.isdir(name) else 'file'
-    return f'; the {kind} of that name is {osp.join(".", name)}' if osp.exists(name) else ''
 
 
 def leaf_datasets(dataset: dict) -> list[dict]:

@@ -10,7 +10,8 @@ from mmvit_backbones.export.graphs import COMPANIONS
 from mmvit_backbones.utils.file_access import replaced_when_complete
 from mmvit_backbones.zoo.reading import find_checkpoint
 
-from ..configs.files import config_of, is_config, path_hint
+from ..configs.files import config_of
+from ..configs.naming import resolve
 from ..configs.official import source_of
 from ..inference.runtimes import PyTorchModel
 from ..utils.shell import console_of
@@ -78,8 +79,8 @@ def export_model(model: str | Path | None, path: str | Path, *, config: str | No
     """
     check_packages()
     path, source = Path(path), None if model is None else str(model)
-    if source and is_config(source):
-        raise UsageError(f'{source} is a config: pass it as --config {source}{path_hint(source)}')
+    if source:
+        resolve(source, 'export')
     checkpoint = source and find_checkpoint(source)
     check_path(path, [checkpoint, config, *images])
     cfg = config_of(config, source, ('model', 'test_dataloader'), cfg_options)

@@ -15,13 +15,14 @@ from mmvit_backbones.utils.openmmlab_models import log_from, type_name
 from mmvit_backbones.zoo.building import get_model
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.loading import load_checkpoint
-from mmvit_backbones.zoo.reading import LAST
-from mmvit_backbones.zoo.settings import setting
+from mmvit_backbones.zoo.reading import LAST, find_checkpoint
+from mmvit_backbones.zoo.settings import setting, variants_of
 from mmvit_backbones.zoo.source import open_weights
 from mmvit_backbones.zoo.variants import Normalization, Variant, find_variant
 
 from ..configs.backbone import setting_of
 from ..configs.files import config_of
+from ..configs.naming import resolve
 from ..utils.distributed import warn
 
 # A function from RGB values (3, H, W) from 0 to 255 to the input (1, 3, H, W) of a network.
@@ -30,9 +31,14 @@ Normalize = Callable[[Tensor], Tensor]
 
 def drawn_network(network: str, checkpoint: str | None, pretrained: bool | str
                   ) -> tuple[Backbone, Normalize, str | None]:
-    """Returns the backbone of a network, the function that normalizes its images, and its checkpoint."""
+    """Returns the backbone of a network, the function that normalizes its images, and its checkpoint.
+
+    A network may be named by the work dir of its training, whose best checkpoint it then has.
+    """
     if checkpoint and pretrained:
         raise UsageError(f'checkpoint and pretrained are mutually exclusive, got {checkpoint} and {pretrained}')
+    if resolve(network, 'draw') == 'run':
+        checkpoint, network = find_checkpoint(network), name_of_run(network)
     variant = find_variant(network)
     weights = open_weights(pretrained or checkpoint, variant)
     checkpoint = weights and weights.source
@@ -46,6 +52,16 @@ def drawn_network(network: str, checkpoint: str | None, pretrained: bool | str
     if not checkpoint:
         warn(f'{network} has random weights; set pretrained or checkpoint')
     return backbone.eval(), as_statistics(images), checkpoint
+
+
+def name_of_run(work_dir: str) -> str:
+    """Returns the name of the network of a training; raises UsageError if it is not of this package."""
+    cfg = config_of(None, work_dir, ('model', ))
+    backbone, _ = setting_of(cfg)
+    if not (variants := variants_of(backbone, cfg.model.get('head') or {})):
+        raise UsageError(f'network (--network) must be of this package, got {work_dir}, a training of '
+                         f'{type_name(backbone)}')
+    return variants[0].name
 
 
 def run_backbone(run: Config, variant: Variant, checkpoint: str) -> tuple[Backbone, Normalization]:

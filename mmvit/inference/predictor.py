@@ -7,10 +7,11 @@ import torch
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.reading import find_checkpoint
 
-from ..configs.files import config_of, is_config, path_hint
+from ..configs.files import config_of
+from ..configs.naming import path_hint, resolve
 from ..configs.official import source_of
 from .results import SCORE_THR, Result, result_of
-from .runtimes import Exported, PyTorchModel, find_device, is_exported
+from .runtimes import Exported, PyTorchModel, find_device
 from .sources import read_images
 
 
@@ -51,17 +52,19 @@ class Predictor:
     def __init__(self, source: str | Path, config: str | None = None, checkpoint: str | None = None,
                  pretrained: bool | str = False, device: str | torch.device | None = None,
                  runtime: str | None = None, precision: str | None = None) -> None:
-        if is_exported(str(source)):
+        kind = resolve(str(source), 'predict')
+        if kind == 'exported':
             refuse(f'{source}, which contains its config and weights',
                    config=config, checkpoint=checkpoint, pretrained=pretrained)
             self.model = Exported(Path(source), runtime, device, precision)
         else:
             refuse(f'{source}, which is not an exported file: it runs with PyTorch; use mmvit export first',
                    runtime=runtime, precision=precision)
-            if is_config(str(source)):
+            if kind == 'config':
                 refuse(f'{source}, which is a config', config=config)
-                if not checkpoint and not pretrained and (hint := path_hint(str(source))):
-                    raise UsageError(f'{source} is a config, which needs checkpoint or pretrained{hint}')
+                if not checkpoint and not pretrained:
+                    raise UsageError(f'{source} is a config, which needs checkpoint or pretrained'
+                                     f'{path_hint(str(source))}')
                 config = str(source)
             else:
                 refuse(f'{source}, which is a checkpoint', checkpoint=checkpoint)

@@ -15,6 +15,7 @@ from mmvit_backbones.zoo.building import import_mmpretrain, model_config
 from mmvit_backbones.zoo.settings import setting
 from mmvit_backbones.zoo.variants import VARIANTS, Variant, find_names
 
+from ..configs.naming import resolve
 from ..inference import Predictor
 from ..utils.counters import count_macs
 
@@ -58,7 +59,7 @@ def count_flops(networks: Sequence[str], size: int | Sequence[int] | None = None
     """
     if task not in get_args(Task):
         raise UsageError(f'task must be classification or backbone, got {task}')
-    runs = [name for name in networks if name not in VARIANTS and osp.exists(name)]
+    runs = [name for name in networks if osp.exists(name) and resolve(name, 'flops') != 'network']
     if runs and task == 'backbone':
         raise UsageError(f'task backbone (--backbone) is for networks, got the training {runs[0]}')
     names = [name for name in networks if name not in runs]

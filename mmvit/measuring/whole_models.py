@@ -1,7 +1,6 @@
 """Measures a step of the training of whole models, which configs name, on random images."""
 import gc
 import logging
-import os.path as osp
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -20,9 +19,9 @@ from mmvit_backbones.errors import TrainingError, UsageError
 from mmvit_backbones.utils.image_sizes import height_and_width
 from mmvit_backbones.utils.initialization import loads_weights
 from mmvit_backbones.utils.openmmlab_models import init_weights, log_from
-from mmvit_backbones.zoo.variants import VARIANTS
 
-from ..configs.files import config_of, is_config, merge_options, read_config
+from ..configs.files import config_of, merge_options
+from ..configs.naming import kind_of
 from ..configs.scripts import bfloat16_options
 from ..inference.runtimes import find_device
 from ..utils.frameworks import build_model, use_framework
@@ -38,7 +37,7 @@ OPTIMIZATION = 'optimizer', 'constructor', 'paramwise_cfg', 'clip_grad', 'accumu
 
 def is_whole(name: str) -> bool:
     """Returns whether a name is of a whole model: a config, or the work dir of a training."""
-    return is_config(name) or osp.isdir(name) and name not in VARIANTS
+    return kind_of(name) in ('config', 'run')
 
 
 def measure_whole_models(names: Sequence[str], size: int | Sequence[int] | None, batch_size: int, repeats: int,
@@ -47,7 +46,7 @@ def measure_whole_models(names: Sequence[str], size: int | Sequence[int] | None,
     if others := [name for name in names if not is_whole(name)]:
         raise UsageError(f'{others[0]} is no config or work dir; whole models are measured alone')
     needs = 'model', 'optim_wrapper'
-    cfgs = {name: read_config(name, needs) if is_config(name) else config_of(None, name, needs) for name in names}
+    cfgs = {name: config_of(name, None, needs) for name in names}
     frameworks = {cfg.default_scope for cfg in cfgs.values()}
     if len(frameworks) != 1:
         raise UsageError(f'configs must be of one framework, got those of {" and ".join(sorted(frameworks))}')

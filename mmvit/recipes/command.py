@@ -8,10 +8,10 @@ from mmengine.config import Config
 from mmengine.device import get_device
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.messages import near_names
 from mmvit_backbones.zoo.variants import VARIANTS
 
-from ..configs.files import config_of, is_config, named_configs
+from ..configs.files import config_of
+from ..configs.naming import resolve
 from ..configs.tasks import TASKS
 from ..folders.record import find_data_folder
 from ..utils.devices import has_mixed_precision
@@ -38,7 +38,7 @@ def find_fine_tuning(config: str, given: Mapping[str, Any], data_root: str | Non
             follows from an argument.
     """
     own = [name for name in given if FIELDS[name].metadata['key']]
-    if config in VARIANTS or config == 'resnet50' or config.startswith(TIMM):
+    if resolve(config, 'train') == 'network':
         if not any(given.get(task.argument) for task in TASKS):
             example = f', e.g. mask_rcnn_{VARIANTS[config].short_name}' if config in VARIANTS else ''
             raise UsageError(f'{config} is a network; its task follows from the data: pass --class-folder, '
@@ -51,9 +51,6 @@ def find_fine_tuning(config: str, given: Mapping[str, Any], data_root: str | Non
             raise UsageError(f'{"--amp" if precision == "float16" else "--bf16"}: MMEngine has no mixed precision on '
                              f'{get_device()}')
         return FineTuning(network=config, **given)
-    if not is_config(config) and not osp.exists(config):
-        raise UsageError(f'{config} is neither a network nor a config' + near_names(config, VARIANTS, 'networks')
-                         + near_names(config, named_configs(), 'configs'))
     if own:
         option = '--no-pretrained' if given.get('pretrained') is False else f'--{own[0].replace("_", "-")}'
         raise UsageError(f'{option} is for a network and a folder, but {config} is a config; set '

@@ -11,7 +11,8 @@ from mmvit_backbones.utils.file_access import problem_of_file
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.reading import LAST, find_checkpoint
 
-from ..configs.files import RECIPE, config_of, is_config, path_hint, read_config
+from ..configs.files import RECIPE, config_of
+from ..configs.naming import list_kinds, path_hint, resolve
 from ..configs.official import config_of_network
 from ..configs.outputs import check_test_outputs
 from ..configs.scripts import testing_config, training_config
@@ -158,9 +159,11 @@ def find_tested(config: str, checkpoint: str | None) -> tuple[str | None, str, s
     """Returns the config that was named, the checkpoint or its work dir, the checkpoint, and the config's content."""
     if checkpoint is not None:
         config = config_of_network(config, checkpoint) or config
-        return config, checkpoint, find_checkpoint(checkpoint), read_config(config)
-    if is_config(config) or not osp.exists(config):
-        raise UsageError(f'{config} needs a CHECKPOINT: a file, a URL or official://NAME{path_hint(config)}')
+        resolve(config, 'config')
+        return config, checkpoint, find_checkpoint(checkpoint), config_of(config, None)
+    if resolve(config, 'test') in ('config', 'network'):
+        raise UsageError(f'test takes {list_kinds("test")} with a CHECKPOINT; got {config} without one'
+                         f'{path_hint(config)}')
     checkpoint = find_checkpoint(config)
     cfg = config_of(None, config, remedy=f'first: mmvit test CONFIG {checkpoint}')
     if is_first_process():

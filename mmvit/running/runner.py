@@ -11,7 +11,7 @@ from mmengine.runner import FlexibleRunner, Runner
 from mmengine.visualization import Visualizer
 
 from mmvit_backbones.engine import LabelRangeHook, OwnFilesHook
-from mmvit_backbones.errors import TrainingError
+from mmvit_backbones.errors import TrainingError, UsageError
 from mmvit_backbones.utils.file_access import full_disk_named
 from mmvit_backbones.zoo.loading import safe_loading
 
@@ -57,17 +57,9 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
         >>> runner = train(training_config('mask_rcnn_reswin_t', work_dir='run'))  # doctest: +SKIP
     """
     check_copy(cfg)
-    lock = lock_work_dir(cfg.work_dir) if is_first_process() else nullcontext()
-    full_disk = full_disk_named(f'work dir {cfg.work_dir}', TrainingError)
-    with full_disk, lock, safe_loading():
-        if is_first_process():
-            point_to_own(cfg.work_dir)
-        with named(f'config {cfg.filename}'), pytorch_errors_named(work_dir=cfg.work_dir):  # of a model too large, too
-            runner = build_runner(cfg, verbose)
-        add_hooks(runner, *ALWAYS)
-        with faults_named(runner, 'train', 'val'), shown_briefly(runner, verbose, is_training=True):
-            warn_of_others(runner, cfg)
-            runner.train()
+    with running(cfg, verbose, 'train', 'val') as runner:
+        warn_of_others(runner, cfg)
+        runner.train()
     return runner
 
 
@@ -87,12 +79,8 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
     """
     check_copy(cfg)
     check_test_outputs(cfg)
-    with full_disk_named(f'work dir {cfg.work_dir}'), safe_loading():
-        with named(f'config {cfg.filename}'), pytorch_errors_named():
-            runner = build_runner(cfg, verbose)
-        add_hooks(runner, LabelRangeHook)
-        with faults_named(runner, 'test'), shown_briefly(runner, verbose):
-            metrics = runner.test()
+    with running(cfg, verbose, 'test') as runner:
+        metrics = runner.test()
     if runner.rank == 0:
         show_metrics(metrics)
         if drawings := folder_of_drawings(cfg):
@@ -105,23 +93,38 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
 test.__test__ = False  # of pytest  # pyright: ignore[reportFunctionMemberAccess]
 
 
+@contextmanager
+def running(cfg: Config, verbose: bool, *splits: str) -> Iterator[Any]:
+    """Yields the runner of a training or a test on these splits, in what surrounds it.
+
+    From outside: a full disk is named, a training's work dir is locked, checkpoints are read without code, faults of
+    the model and the data are named, and the terminal shows what a person needs.
+    """
+    is_training = 'train' in splits
+    owns = is_training and is_first_process()
+    work_dir = cfg.work_dir if is_training else None
+    with (full_disk_named(f'work dir {cfg.work_dir}', TrainingError if is_training else UsageError),
+          lock_work_dir(cfg.work_dir) if owns else nullcontext(), safe_loading()):
+        if owns:
+            point_to_own(cfg.work_dir)
+        with named(f'config {cfg.filename}'), pytorch_errors_named(work_dir=work_dir):  # of a model too large, too
+            runner: Any = build_runner(cfg, verbose)
+        add_hooks(runner, *(ALWAYS if is_training else [LabelRangeHook]))
+
+        def datasets() -> list:
+            loops = [getattr(runner, f'{split}_loop') for split in splits]
+            return [loop.dataloader.dataset for loop in loops if loop is not None]
+
+        with (pytorch_errors_named(*splits, work_dir=work_dir), unread_image_named(datasets),
+              shown_briefly(runner, verbose, is_training)):
+            yield runner
+
+
 def add_hooks(runner: Any, *hooks: type[Hook]) -> None:
     """Adds hooks that a runner lacks; the one for masks does nothing without a decode head of mmseg."""
     for hook in hooks:
         if not any(isinstance(each, hook) for each in runner.hooks):
             runner.register_hook(hook())
-
-
-@contextmanager
-def faults_named(runner: Any, *splits: str) -> Iterator[None]:
-    """Replaces exceptions for full memory, killed processes and unread images in these splits by one line."""
-    def datasets() -> list:
-        loops = [getattr(runner, f'{split}_loop') for split in splits]
-        return [loop.dataloader.dataset for loop in loops if loop is not None]
-
-    work_dir = runner.work_dir if 'train' in splits else None
-    with pytorch_errors_named(*splits, work_dir=work_dir), unread_image_named(datasets):
-        yield
 
 
 def build_runner(cfg: Config, verbose: bool = True) -> AnyRunner:

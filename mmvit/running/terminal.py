@@ -23,7 +23,8 @@ from ..utils.shell import short_path
 
 TABLE = re.compile(r'\n?[|+]|(per|accuracy by) class')  # figures by class
 SHOWN = re.compile(r'Epoch\(test|weights from |resumed|the monitored metric')
-USELESS = re.compile(r'will be deprecated in future|The prefix is not set')  # of what OpenMMLab itself does
+# Of what OpenMMLab itself does; what does not match of weights is said by a line of ours.
+USELESS = re.compile(r'will be deprecated in future|The prefix is not set|.*do not match exactly')
 TIME = 'time        about {} (h:min:s): {}'
 STEPS = 5  # from which the first estimate is; the first of them is slower, and does not count
 BATCHES = 4  # of a validation, as well
@@ -32,7 +33,7 @@ LINES, FEWEST = 30, 20  # of steps, and the fewest steps from line to line
 
 @contextmanager
 def shown_briefly(runner: Any, verbose: bool = False, is_training: bool = False) -> Iterator[None]:
-    """Hides the other lines of the log of a recipe's run, and what is printed meanwhile, as by pycocotools.
+    """Hides the other lines of the log of a recipe's run, and what others print meanwhile, as pycocotools.
 
     With ``verbose``, as of other configs, all is shown. A training has a :class:`.ProgressHook` in their place, which
     shows the tables of its best validation.
@@ -47,8 +48,24 @@ def shown_briefly(runner: Any, verbose: bool = False, is_training: bool = False)
         if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
             handler.setStream(sys.stdout)
             handler.addFilter(partial(concerns_person, kept=progress.tables if is_training else None))
-    with redirect_stdout(io.StringIO()):
+    with redirect_stdout(Printed(runner.logger)):
         yield
+
+
+class Printed(io.TextIOBase):
+    """Logs what MMEngine prints, as warnings without a logger; what others print is of no use here.
+
+    Args:
+        logger (logging.Logger): Logger of the run.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self.logger = logger
+
+    def write(self, text: str) -> int:
+        if text.strip() and sys._getframe(1).f_globals.get('__name__', '').startswith('mmengine.'):
+            self.logger.warning(text.strip())
+        return len(text)
 
 
 def concerns_person(record: logging.LogRecord, kept: list[str] | None) -> bool:

@@ -84,6 +84,17 @@ def test_every_option_and_pair_changes_the_test_or_is_named(kind, task, run_of, 
                 for part in combinations(options, len(options) - 1) if values == found[part]]
 
 
+@TASKS
+def test_an_exported_file_has_the_test_of_its_run(task, run_of):
+    run = run_of(task)
+    file = str(run / 'model.onnx')
+    tests = []
+    for source in [file], [str(run), file], [str(run / 'config.py'), file]:
+        args = parser_of('test').parse_args(source)
+        tests.append(used(prepare_test(**{'checkpoint': None, **options_of(args), **data_of(args)}).cfg, ''))
+    assert tests[0] == tests[1] == tests[2]
+
+
 def words_of(option: str, task: str) -> list[str]:
     """Returns an option with its value, as words of a command."""
     name = f'--{task.replace("_", "-")}' if option == 'FOLDER' else option.split()[0]

@@ -25,7 +25,8 @@ def config(tmp_path_factory) -> Path:
     path.write_text(f"""
 _base_ = {str(TINY)!r}
 recipe = dict(network='rest_lite')
-custom_hooks = [dict(type='ExactResumeHook'), dict(type='OwnFilesHook')]
+custom_imports = dict(imports=['printing_hook'])
+custom_hooks = [dict(type='ExactResumeHook'), dict(type='OwnFilesHook'), dict(type='PrintingHook')]
 default_hooks = dict(checkpoint=dict(save_best='accuracy/top1'))
 val_evaluator = test_evaluator = [dict(type='Accuracy'), dict(type='PerClassAccuracy')]
 randomness = dict(seed=0)
@@ -51,7 +52,9 @@ def test_a_training_shows_its_steps_and_what_comes_next(trained):
         assert sum(f'epoch {epoch} of 3' in line and 'loss ' in line and ' left' in line for line in lines) == 1
         assert sum(line.startswith('validation') and f'epoch {epoch} ' in line and 'accuracy/top1' in line
                    for line in lines) == 1
-    assert not any(text in shown for text in HIDDEN)
+    assert not any(text in shown for text in (*HIDDEN, 'of another library'))
+    for text in 'printed by MMEngine', 'logged as a warning':
+        assert shown.count(text) == log_of(work_dir).count(text) == 1
     best, = (line for line in lines if line.startswith('best '))
     assert best.endswith('.pth') and 'best_accuracy_top1_epoch' in best
     assert lines.index(best) < lines.index('accuracy by class:') and shown.count('accuracy by class') == 1

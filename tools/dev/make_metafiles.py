@@ -28,6 +28,7 @@ import torch
 import yaml
 
 import mmvit_backbones
+from mmvit.configs.naming import TAKES, list_kinds
 from mmvit.folders.class_folder import CLASS_RULES
 from mmvit.folders.coco_rules import COCO_RULES
 from mmvit.folders.rasters import RASTER_RULES
@@ -92,6 +93,7 @@ RULES = '<!-- rules: written by tools/dev/make_metafiles.py -->\n', '<!-- end of
 RULE_TABLES = {'COCO': COCO_RULES, '`--class-folder`': CLASS_RULES, '`--seg-folder`': SEG_RULES,
                'Images and masks': RASTER_RULES}
 OPTION_KEYS = '<!-- options: written by tools/dev/make_metafiles.py -->\n', '<!-- end of options -->\n'
+NAMING = '<!-- names: written by tools/dev/make_metafiles.py -->\n', '<!-- end of names -->\n'
 PAGES = '      # pages: written by tools/dev/make_metafiles.py\n', '      # end of pages\n'
 RESULT_COLUMNS = (
     ('box/mask AP', ('box', 'mask'), '_3x', '3x schedule', ('box', 'mask')),
@@ -183,7 +185,7 @@ def make_files() -> dict[Path, str]:
     files |= {page: first_page(variants) for page, variants in new}
     for name, marks, new in (('README.md', TABLE, networks()), ('docs/api/backbones.md', BACKBONES, backbones()),
                              ('mkdocs.yml', PAGES, pages()), ('docs/own_data.md', RULES, rules()),
-                             ('docs/own_data.md', OPTION_KEYS, options()),
+                             ('docs/own_data.md', OPTION_KEYS, options()), ('docs/tools.md', NAMING, naming()),
                              ('docs/own_data.md', RECIPES, recipes()), ('docs/own_project.md', DECAY, weight_decay()),
                              ('NOTICE', NOTICE, sources())):
         text = files.get(ROOT / name) or (ROOT / name).read_text(encoding='utf-8')
@@ -384,6 +386,13 @@ def options() -> str:
         keys.setdefault(FIELDS[name].metadata['key'], []).append(f'`--{name.replace("_", "-")}`')
     return ''.join(['\n| option | in a config |\n| --- | --- |\n',
                     *(f'| {", ".join(names)} | {key} |\n' for key, names in keys.items()), '\n'])
+
+
+def naming() -> str:
+    """Returns what each command takes."""
+    return ''.join(['\n| command | takes |\n| --- | --- |\n',
+                    *(f'| {f"`mmvit {name}`" if name != "config" else "`--config`"} | {list_kinds(name)} |\n'
+                      for name in TAKES), '\n'])
 
 
 def recipes() -> str:

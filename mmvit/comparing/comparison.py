@@ -32,7 +32,7 @@ from ..utils.frameworks import build_dataset
 from ..utils.tables import as_markdown
 
 TIMED_IMAGES = 20
-RECIPE, REPORT = 'recipe.py', 'README.md'
+CONFIG, REPORT = 'recipe.py', 'README.md'
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,10 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
     recipes = {name: fine_tune(name, **settings, decay_type='level_wise', check_files=name == names[0],
                                out=str(folder / 'data')) for name in names}
     for name, cfg in recipes.items():
-        if not (name_folder(folder, name) / RECIPE).exists():
+        if not (name_folder(folder, name) / CONFIG).exists():
             rehearse(cfg)
     for name, cfg in recipes.items():
-        write_file(name_folder(folder, name), RECIPE, cfg.text)
+        write_file(name_folder(folder, name), CONFIG, cfg.text)
     rows = measure(recipes, train_all(recipes, seeds, folder), folder)
     return write_report(folder, rows, recipes, settings)
 
@@ -114,7 +114,7 @@ def check_data(out: Path, folder: str) -> None:
 
 def check_settings(out: Path, now: Mapping[str, Any]) -> None:
     """Raises UsageError if ``out`` has a comparison with other settings, or something else."""
-    recipes = [*out.glob(f'*/{RECIPE}')]
+    recipes = [*out.glob(f'*/{CONFIG}')]
     if not recipes and (out / REPORT).exists():
         raise UsageError(f'out (--out): {out} has a {REPORT} of something else, which would be replaced; choose '
                          'another folder')
@@ -154,7 +154,7 @@ def train_once(folder: Path, seed: int, task: Task) -> dict:
     """
     work_dir, done = folder / f'seed{seed}', folder / f'seed{seed}.json'
     if not done.exists():
-        run = prepare_training(str(folder / RECIPE), resume=(work_dir / LAST).is_file(), work_dir=str(work_dir),
+        run = prepare_training(str(folder / CONFIG), resume=(work_dir / LAST).is_file(), work_dir=str(work_dir),
                                seed=seed, checks_data=False)
         hub = train(run.cfg).message_hub
         times, _ = hub.get_scalar('train/time').data

@@ -22,7 +22,7 @@ from mmvit_backbones.zoo.variants import Normalization, Variant, find_variant
 
 from ..configs.backbone import setting_of
 from ..configs.files import config_of
-from ..configs.naming import resolve
+from ..configs.naming import kind_of
 from ..utils.distributed import warn
 
 # A function from RGB values (3, H, W) from 0 to 255 to the input (1, 3, H, W) of a network.
@@ -37,7 +37,7 @@ def drawn_network(network: str, checkpoint: str | None, pretrained: bool | str
     """
     if checkpoint and pretrained:
         raise UsageError(f'checkpoint and pretrained are mutually exclusive, got {checkpoint} and {pretrained}')
-    if resolve(network, 'draw') == 'run':
+    if kind_of(network) == 'run':
         checkpoint, network = find_checkpoint(network), name_of_run(network)
     variant = find_variant(network)
     weights = open_weights(pretrained or checkpoint, variant)

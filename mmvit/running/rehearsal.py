@@ -27,14 +27,14 @@ from ..utils.distributed import warn
 from ..utils.frameworks import quiet, use_framework
 from ..utils.pytorch_errors import named, pytorch_errors_named, why
 from .checkpoints import check_start, use_tested
-from .runners import Run, runner_type
+from .runners import CheckedRunner, runner_type
 from .strides import checked_strides
 from .terminal import rehearse_pace
 
 SIDE = 128  # pixels of the longer side of the images
 
 
-class Rehearsal(Run):
+class Rehearsal(CheckedRunner):
     """A training that ends at its first step, of which the loss is computed on the CPU; or a test without its images.
 
     MMEngine builds its parts. It has no logs, and calls no hook.

@@ -31,7 +31,7 @@ PARTS = dict(
     build_train_loop='train_dataloader or train_cfg')
 
 
-class Run(Base):
+class CheckedRunner(Base):
     """Additions of runs to MMEngine's ``Runner`` and ``FlexibleRunner``.
 
     What does not fit is named when MMEngine builds it, before the first step. Processes on CPUs are connected; batch
@@ -115,8 +115,8 @@ class Run(Base):
                     hook.restore()
 
 
-def runner_type(name: str = 'Runner', kind: type[Run] = Run) -> type[Run]:
-    """Returns a runner of MMEngine or a user's own, by its name in the registry, as a :class:`Run`."""
+def runner_type(name: str = 'Runner', kind: type[CheckedRunner] = CheckedRunner) -> type[CheckedRunner]:
+    """Returns a runner of MMEngine or a user's own, by its name in the registry, as a :class:`CheckedRunner`."""
     base: Any = RUNNERS.get(name)
     run: Any = type(base.__name__, (kind, base), {})
     named_methods = {method: naming(getattr(run, method), setting) for method, setting in PARTS.items()

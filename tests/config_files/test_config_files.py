@@ -13,9 +13,9 @@ from mmvit.configs.files import (
     is_config,
     merge_options,
     metrics_of,
-    path_hint,
     read_config,
 )
+from mmvit.configs.naming import path_hint
 from mmvit_backbones.errors import CheckpointError, UsageError
 
 CLASSIFIER, DETECTOR = 'imagenet_reswin_t', 'mask_rcnn_reswin_t'

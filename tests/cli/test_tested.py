@@ -91,7 +91,8 @@ def test_an_exported_file_has_the_test_of_its_run(task, run_of):
     tests = []
     for source in [file], [str(run), file], [str(run / 'config.py'), file]:
         args = parser_of('test').parse_args(source)
-        tests.append(used(prepare_test(**{'checkpoint': None, **options_of(args), **data_of(args)}).cfg, 'exported file'))
+        cfg = prepare_test(**{'checkpoint': None, **options_of(args), **data_of(args)}).cfg
+        tests.append(used(cfg, 'exported file'))
     assert tests[0] == tests[1] == tests[2]
 
 

@@ -13,10 +13,32 @@ from ..recipes.arguments import FIELDS
 from ..utils.limits import SIDE, Limits
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that checks defaults last, so that a mistake in what was given is named first."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        checked = [action for action in self._actions if isinstance(action.default, str) and callable(action.type)]
+        defaults = {action: action.default for action in checked}
+        try:
+            for action in checked:
+                action.default = None
+            found, unknown = super().parse_known_args(args, namespace)
+        finally:
+            for action, default in defaults.items():
+                action.default = default
+        for action, default in ({} if unknown else defaults).items():
+            if getattr(found, action.dest) is None:
+                try:
+                    setattr(found, action.dest, action.type(default))  # pyright: ignore[reportOptionalCall]
+                except argparse.ArgumentTypeError as error:
+                    self.error(str(argparse.ArgumentError(action, str(error))))
+        return found, unknown
+
+
 def new_parser(description: str | None, **options) -> argparse.ArgumentParser:
     """Returns a parser that keeps the line breaks of its description; options cannot be abbreviated."""
-    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                   allow_abbrev=False, **options)
+    return Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+                  **options)
 
 
 def call(function: Callable, args: argparse.Namespace, mode: str = '', omit: Sequence[str] = ()) -> Any:

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .arguments import FineTuning
-    from .folder import fine_tune, other_data, save, write_with_data
+    from .folder import fine_tune, other_data, save, summary, write_with_data
 
-__all__ = ['FineTuning', 'fine_tune', 'other_data', 'save', 'write_with_data']
+__all__ = ['FineTuning', 'fine_tune', 'other_data', 'save', 'summary', 'write_with_data']
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@ import os.path as osp
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -110,6 +111,11 @@ def save(cfg: Config) -> str:
         raise HoldsTrainingError(cfg.work_dir)
     check_outputs('work_dir (--work-dir)', [path], [cfg.recipe.get('network')])
     return write_file(path.parent, path.name, cfg.text)
+
+
+def summary(cfg: Config) -> list[str]:
+    """Returns the lines that say what a config of :func:`fine_tune` trains, which its text begins with."""
+    return [line.removeprefix('# ') for line in takewhile(lambda line: line != '#', cfg.text.splitlines())]
 
 
 def other_data(cfg: Config, *, class_folder: str | None = None, coco_folder: str | None = None,

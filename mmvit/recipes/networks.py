@@ -23,6 +23,7 @@ from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, 
 
 from ..configs.backbone import setting_of
 from ..configs.files import read_config
+from ..utils.distributed import warn
 from ..utils.frameworks import import_quietly
 
 RESNET50 = dict(type='mmdet.ResNet', depth=50, num_stages=4, out_indices=(0, 1, 2, 3), style='pytorch',
@@ -87,6 +88,10 @@ class Network:
         channels, strides = map(list, zip(*self.find_maps(448)))  # which strides of 14, 16, 32 and 64 divide
         neck = None
         if len(set(strides)) == 1:  # a plain network
+            if len(strides) == 1 and strides[0] > 16 and 'out_indices' in self.backbone:  # as of a classifier's config
+                warn(f'{self.name}: model.backbone.out_indices={self.backbone["out_indices"]} gives one map of stride '
+                     f'{strides[0]}, from which a simple feature pyramid makes the others; name all stages there to '
+                     'use their maps')
             neck = dict(type='SimpleFeaturePyramid', in_channels=channels[-1], num_outs=levels)
             channels = [256] * levels
             strides = [strides[-1] // factor if strides[-1] % factor == 0 else strides[-1] / factor

@@ -19,6 +19,7 @@ from mmvit_backbones.zoo.loading import plan_checkpoint
 from mmvit_backbones.zoo.source import Weights
 from mmvit_backbones.zoo.state_dicts import find_state_dict, strip_prefix
 
+from ..utils.distributed import warn
 from ..utils.frameworks import quiet, use_framework
 from .networks import Network, call_unweighted, without_weights
 
@@ -82,6 +83,10 @@ def start_whole(model: nn.Module, weights: Weights, classes: Sequence[str], fold
     found = plan(model, state)
     has_last = any(is_in(name, LAST_LAYERS) for name in state)
     if found.dropped or not has_last or not all(is_in(name, LAST_LAYERS) for name in found.new):
+        parts = {name for name, _ in model.named_children()} & {name.partition('.')[0] for name in state}
+        if others := sorted(parts - {'backbone'}):
+            warn(f'{weights.source}: its {" and ".join(others)} differ from those of this recipe and start anew; only '
+                 'its backbone is used')
         return None
     if not found.new and weights.classes == tuple(classes):
         return Start(weights.source, [])

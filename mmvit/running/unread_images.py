@@ -30,7 +30,7 @@ def unread_image_named(datasets: Callable[[], Iterable[Any]]) -> Iterator[None]:
             raise
         named = re.search(r'AssertionError: failed to load image: (.+)', text)  # Pillow does not name the file
         paths = [named[1]] if named else (path for dataset in datasets() for path in files_in(dataset))
-        found = next((fault for path in paths if (fault := image_info(path).fault)), '')
+        found = next((fault for path in paths if (fault := image_info(path, decodes=True).fault)), '')
         if not found:
             raise
         raise TrainingError(f'{found}; mmvit data check finds all such files') from error

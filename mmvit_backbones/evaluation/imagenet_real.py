@@ -46,13 +46,13 @@ class ImageNetReaL(BaseMetric):
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         for sample in data_samples:
             labels = torch.tensor(self.labels[image_index(sample['img_path'])])
-            if len(labels):
-                best = sample['pred_score'].cpu().topk(max(self.topk)).indices
-                self.results.append([bool(torch.isin(best[:k], labels).any()) for k in self.topk])
+            best = sample['pred_score'].cpu().topk(max(self.topk)).indices
+            hits = [bool(torch.isin(best[:k], labels).any()) for k in self.topk]
+            self.results.append(hits if len(labels) else [])  # one per image: MMEngine drops repeated ones by number
 
     def compute_metrics(self, results: list[list[bool]]) -> dict[str, float]:
         """Returns the accuracies ``top{k}`` of the images with labels, in percent; nan if no image has labels."""
-        hits = torch.tensor(results, dtype=torch.float64).reshape(-1, len(self.topk))
+        hits = torch.tensor([each for each in results if each], dtype=torch.float64).reshape(-1, len(self.topk))
         return {f'top{k}': 100 * rate for k, rate in zip(self.topk, hits.mean(0).tolist())}
 
 

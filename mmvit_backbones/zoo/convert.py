@@ -12,7 +12,7 @@ from .checkpoints import read_checkpoint, read_published
 from .download import cached_file
 from .loading import LAYOUTS
 from .reading import find_checkpoint
-from .state_dicts import find_state_dict, strip_prefix
+from .state_dicts import find_state_dict, names_in_backbones, strip_prefix
 from .variants import OFFICIAL, published_by
 
 FILES = '.pth', '.safetensors'
@@ -56,7 +56,7 @@ def convert_weights(source: str, out: str | Path, prefix: str | None = None,
 def read_converted(source: str, prefix: str | None = None) -> tuple[dict[str, Tensor], dict]:
     """Returns the weights in a file with the keys of mmpretrain, mmdet or mmseg, and its ``meta``."""
     checkpoint = read_checkpoint(source)
-    weights, layout = find_state_dict(checkpoint, LAYOUTS, (), source, prefix)
+    weights, layout = find_state_dict(checkpoint, LAYOUTS, names_in_backbones(checkpoint), source, prefix)
     if layout is not None:
         return layout.convert(weights, source), {}
     if not any(key.startswith('backbone.') for key in weights):

@@ -127,3 +127,12 @@ def test_an_option_that_no_docstring_explains_is_named():
     parser.add_argument('--sice')
     with raises(ValueError, 'sice', 'measuring.flops.count_flops'):
         with_help(parser, 'measuring.flops.count_flops')
+
+
+def test_a_mistake_is_named_before_a_default_that_cannot_be_used(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'predictions').touch()
+    for options, named in (['--out', 'x'], '--out x'), ([], '--out-dir'):
+        with pytest.raises(SystemExit):
+            call('predict', 'image.jpg', '--checkpoint', 'run', *options)
+        assert named in capsys.readouterr().err.splitlines()[-1]

@@ -5,13 +5,13 @@ from functools import cache
 
 import pytest
 import torch
-from helpers import raises
+from helpers import fresh_model, raises
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
 from torch import nn
 
-import mmvit_backbones  # noqa: F401  registers the constructor
+from mmvit_backbones.engine import LayerDecayConstructor
 
 LR, DECAY = 1e-3, 0.05
 
@@ -150,6 +150,19 @@ def test_groups_are_few_and_logged(logged):
     texts = [line.rpartition(':')[0].strip() for line in lines]
     assert {texts[0], texts[1]} == {f'lr 0.000656 (x 0.656), weight decay {decay}' for decay in ('0', '0.05')}
     assert {texts[8], texts[9]} == {f'lr 0.001 (x 1), weight decay {decay}' for decay in ('0', '0.05')}
+
+
+@pytest.mark.parametrize('options, decay', [
+    ({}, 0.), (dict(flat_decay_mult=1.), DECAY), (dict(custom_keys=dict(gain=dict(decay_mult=2.))), 2 * DECAY)])
+def test_scalars_have_no_weight_decay(options, decay):
+    """Such as the gains of NFNets, which multiply a branch; unless options say otherwise."""
+    model = fresh_model('ResT')
+    model.gain = nn.Parameter(torch.zeros(()))
+    whole = nn.ModuleDict(dict(backbone=model))
+    cfg = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=LR, weight_decay=DECAY))
+    wrapper = LayerDecayConstructor(cfg, dict(decay_rate=1., **options))(whole)
+    assert [group['weight_decay'] for group in wrapper.param_groups
+            if any(each is model.gain for each in group['params'])] == [decay]
 
 
 def test_options_for_vectors_can_be_set():

@@ -41,6 +41,19 @@ def test_whole_model_starts_at_the_rate_of_pretrained_layers(task, tmp_path):
     assert whole.optim_wrapper.optimizer.lr == pytest.approx(backbone) and settings.pretrained_mult == 1
 
 
+def test_a_whole_model_with_another_head_gives_its_backbone_and_says_so(tmp_path, capsys):
+    """As a run whose head was UPerNet's."""
+    cfg = recipe(tmp_path, 'seg_folder')
+    other = Config(cfg.to_dict())
+    other.model.decode_head = dict(
+        type='UPerHead', channels=16, pool_scales=(1, ), num_classes=cfg.model.decode_head.num_classes,
+        in_channels=cfg.model.decode_head.in_channels, in_index=[0, 1, 2, 3])
+    run = trained(tmp_path, other, cfg.metainfo.classes)
+    found = recipe(tmp_path, 'seg_folder', pretrained=run)
+    assert found.model.backbone.init_cfg.checkpoint == run and not found.get('load_from')
+    assert all(word in capsys.readouterr().err for word in [f'{run}: its decode_head'])
+
+
 @TASKS
 def test_last_layers_of_other_classes_are_new(task, tmp_path):
     cfg = recipe(tmp_path, task)

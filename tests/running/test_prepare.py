@@ -17,10 +17,11 @@ from subcommands import call
 
 from mmvit.folders.record import find_changes_since
 from mmvit.recipes import fine_tune, save
+from mmvit.running.prepare import prepare_training
 from mmvit.running.work_dir import TAKEN, holds_training, reserve_work_dir
 from mmvit.utils.locks import lock_file
 from mmvit_backbones.backbones import Backbone
-from mmvit_backbones.errors import UsageError
+from mmvit_backbones.errors import CheckpointError, UsageError
 
 NETWORK = ['rest_lite', '--no-pretrained']
 OPTIONS = ['--class-folder', 'data', '--val-fraction', '0.3', '--size', '32', '--batch-size', '4', '--epochs', '1']
@@ -242,3 +243,21 @@ main(['train', 'rest_lite', '--no-pretrained', '--class-folder', {FOLDERS['class
 assert not torch.cuda.is_initialized()
 """
     subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT)
+
+
+def test_a_damaged_checkpoint_is_named_with_the_newest_whole_one(tmp_path):
+    """Before the training, and by --check."""
+    cfg = recipe(tmp_path, size=32)
+    work_dir = Path(cfg.work_dir)
+    save(cfg)
+    cfg.dump(work_dir / 'config.py')
+    state = dict(state_dict=dict(weight=torch.zeros(1000)), optimizer={}, message_hub={}, meta={})
+    for epoch in 1, 2, 3:
+        torch.save(state, work_dir / f'epoch_{epoch}.pth')
+        os.utime(work_dir / f'epoch_{epoch}.pth', (epoch, epoch))
+    (work_dir / 'last_checkpoint').write_text('epoch_3.pth')
+    content = (work_dir / 'epoch_3.pth').read_bytes()
+    (work_dir / 'epoch_3.pth').write_bytes(content[:len(content) // 2])
+    for check in False, True:
+        with raises(CheckpointError, 'epoch_3.pth', f'--resume {work_dir / "epoch_2.pth"}'):
+            prepare_training(str(work_dir), resume=True, check=check)

@@ -27,7 +27,8 @@ def run(folder, workers: int) -> None:
 
 
 @pytest.mark.parametrize('kind, place, workers', [
-    ('text', 'images/val', 0), ('empty', 'images/val', 1), ('text', 'masks/val', 0), ('empty', 'masks/val', 0)])
+    ('text', 'images/val', 0), ('empty', 'images/val', 1), ('text', 'masks/val', 0), ('empty', 'masks/val', 0),
+    ('tables', 'images/val', 0)])
 def test_the_file_is_named(kind, place, workers, tmp_path):
     for part in 'images/val', 'masks/val':
         shutil.copytree(ROOT / 'data/camvid_mini' / part, tmp_path / part)

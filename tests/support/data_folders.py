@@ -5,9 +5,11 @@ from pathlib import Path
 
 
 def damage(path: Path, kind: str) -> None:
-    """Replaces an image by its first half, nothing, or text."""
+    """Replaces an image by its first half, nothing, or text, or damages the Huffman tables of a JPEG file."""
     content = path.read_bytes()
-    path.write_bytes(dict(half=content[:len(content) // 2], empty=b'', text=b'not an image\n')[kind])
+    at = content.find(b'\xff\xc4') + 5
+    tables = content[:at] + bytes([200] * 8) + content[at + 8:]
+    path.write_bytes(dict(half=content[:len(content) // 2], empty=b'', text=b'not an image\n', tables=tables)[kind])
 
 
 def edit(file: Path, change: Callable[[dict], object]) -> None:

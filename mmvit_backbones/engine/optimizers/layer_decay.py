@@ -29,7 +29,7 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
     depth 0, the last block, stage or level has depth 1, and the stem has the largest depth. See :func:`depths_of` for
     the backbones of other libraries. What is new has ``optimizer.lr``; the rest has it times ``pretrained_mult`` times
     the decay.
-    Norms, biases and other vectors have no weight decay, nor have position tables and tokens (see
+    Norms, biases, scalars and other vectors have no weight decay, nor have position tables and tokens (see
     :meth:`Backbone.no_weight_decay`), unless ``paramwise_cfg`` sets it. The parameter groups are logged.
 
     Args:
@@ -101,9 +101,14 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
             *([f'frozen: {frozen} parameters'] if frozen else [])]), logger='current')
 
     def exempt(self, model: nn.Module) -> set[int]:
-        """Returns the ``id`` of position tables and tokens without weight decay: those that no ``custom_keys`` name."""
+        """Returns the ``id`` of scalars, position tables and tokens without weight decay.
+
+        That is of those that no ``custom_keys`` name. MMEngine's ``flat_decay_mult`` is for vectors alone.
+        """
         keys = self.paramwise_cfg.get('custom_keys', {})
-        found = set()
+        has_flat = self.paramwise_cfg.get('flat_decay_mult') == 0
+        found = {id(parameter) for name, parameter in model.named_parameters()
+                 if has_flat and not parameter.ndim and not any(key in name for key in keys)}
         for path, module in model.named_modules():
             tables: Any = getattr(module, 'tables_tokens_and_gates', set)
             names = tables()

@@ -16,8 +16,8 @@ from ..utils.limits import SIDE, Limits
 class Parser(argparse.ArgumentParser):
     """A parser that checks defaults last, so that a mistake in what was given is named first."""
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        checked = [action for action in self._actions if isinstance(action.default, str) and callable(action.type)]
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # pyright: ignore
+        checked: list[Any] = [each for each in self._actions if isinstance(each.default, str) and callable(each.type)]
         defaults = {action: action.default for action in checked}
         try:
             for action in checked:
@@ -29,7 +29,7 @@ class Parser(argparse.ArgumentParser):
         for action, default in ({} if unknown else defaults).items():
             if getattr(found, action.dest) is None:
                 try:
-                    setattr(found, action.dest, action.type(default))  # pyright: ignore[reportOptionalCall]
+                    setattr(found, action.dest, action.type(default))
                 except argparse.ArgumentTypeError as error:
                     self.error(str(argparse.ArgumentError(action, str(error))))
         return found, unknown

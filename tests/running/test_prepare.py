@@ -15,6 +15,7 @@ from helpers import ROOT, raises
 from PIL import Image
 from subcommands import call
 
+from mmvit.configs.saved import read_at
 from mmvit.folders.record import find_changes_since
 from mmvit.recipes import fine_tune, save
 from mmvit.running.prepare import prepare_training
@@ -213,6 +214,7 @@ def opened(monkeypatch) -> Counter:
 
 
 def test_a_training_that_goes_on_reads_its_config_once(place, opened):
+    read_at.cache_clear()
     call('train', *NETWORK, *OPTIONS, '--resume', '--check')
     assert opened['rest_lite_classifier.py'] == 1
 

@@ -6,8 +6,8 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=134217728:glibc.malloc.trim_threshold=268435456
 # Containers often set this variable, but without byte code, each process takes seconds to compile its imports.
 export PYTHONDONTWRITEBYTECODE =
-# Without a GPU, the CUDA operators of this package are compiled only by tests.
-export MMVIT_BUILD_OPS ?= $(if $(shell command -v nvidia-smi),auto,cpp)
+# Without a GPU, the CUDA operators of this package are compiled only by tests; without a compiler, none.
+export MMVIT_BUILD_OPS ?= $(if $(shell command -v nvidia-smi),auto,$(if $(shell command -v $${CXX:-c++}),cpp,0))
 
 # Two processes with one thread each are faster than one process with two threads, because most tests are small.
 WORKERS = 2
@@ -23,14 +23,18 @@ help:  ## list the targets
 
 setup: .venv/stamp  ## create .venv with all packages, which takes minutes on the first call
 
-# uv keeps what it downloads and compiles in its cache. Without nvcc, mmcv's operators are compiled for CPUs only.
-UV = $(if $(shell command -v nvcc),,CUDA_VISIBLE_DEVICES=) PYTHONPATH="$(CURDIR)/tools/dev/mmcv_build" tools/dev/uv.sh
+# uv keeps what it downloads and compiles in its cache.
+UV = tools/dev/uv.sh
 VERSION = $(or $(PYTHON),>=3.10,<3.14)
 define SYNC
 @[ -e $(@D)/bin/python ] || $(UV) venv --quiet --clear --python '$(VERSION)' $(@D)
-$(UV) pip sync --python $(@D) $(CONSTRAINTS) $(filter requirements/%,$^)
+$(UV) pip sync --python $(@D) --reinstall-package onedl-mmcv $(CONSTRAINTS) $(filter requirements/%,$^)
 endef
-INSTALL = $(UV) pip install --python $(@D) --no-deps --no-build-isolation --editable .
+# An earlier setup compiled the operators of onedl-mmcv, so it is installed anew, with those in Python.
+define INSTALL
+$(UV) pip install --python $(@D) --no-deps --no-build-isolation --editable .
+$(@D)/bin/python mmvit_backbones/integrations/mmcv_ops.py
+endef
 
 .venv/stamp: requirements/dev.txt
 	$(SYNC)
@@ -101,7 +105,7 @@ test-exports: setup .venv-extras/stamp  ## export all tiny networks to ONNX, by 
 	EXPORT_ALL=1 $(call PYTEST_IN,.venv) -m compiler tests/export/test_onnx_export.py tests/export/test_own_models.py -k 'one_file or own_models'
 	PATH="$(CURDIR)/.venv-extras/bin:$$PATH" $(call PYTEST_IN,.venv-extras) tests/export/test_phones.py tests/export/test_exportable.py
 
-docker-test:  ## build docker/Dockerfile.cpu, and train and test in the image; variables: BASE_IMAGE, OPTIONS
+docker-test:  ## build the image, and train and test in the image; variables: BASE_IMAGE, OPTIONS
 	docker/test.sh
 
 fuzz: setup  ## run the tests with random inputs on 50 times as many inputs; variables: FUZZ_FACTOR, FUZZ_SEED
@@ -113,7 +117,7 @@ lint: setup .venv-docs/stamp  ## check style and types, and that the public API 
 	.venv/bin/ruff check .
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 .venv/bin/pyright
 	.venv-docs/bin/python tools/dev/check_api.py
-	.venv/bin/hadolint docker/Dockerfile docker/Dockerfile.cpu
+	.venv/bin/hadolint docker/Dockerfile
 
 # With --quiet, --strict would ignore warnings.
 docs: .venv-docs/stamp  ## build the documentation into site/ and check its links

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Builds docker/Dockerfile.cpu from a clone of HEAD with docker, podman or buildah, and tests and trains in the image.
+# Builds docker/Dockerfile from a clone of HEAD with docker, podman or buildah, and tests and trains in the image.
 #   BASE_IMAGE   base image to use instead of the one in the file
 #   OPTIONS      options for builds and runs; podman and buildah also accept
-#                '--volume FOLDER:/home/mmvit/.cache/uv'
+#                '--volume FOLDER:/root/.cache/uv'
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,13 +14,13 @@ if [ "$engine" = none ]; then
     exit 1
 fi
 read -ra options <<< "${OPTIONS:-}"
-image=mmvit_backbones:test-cpu
+image=mmvit_backbones:test
 context=$(mktemp -d)
 trap 'rm -rf "$context"' EXIT
 git clone --quiet --depth 1 "file://$PWD" "$context"
 
 "$engine" build "${options[@]}" ${BASE_IMAGE:+--build-arg "BASE_IMAGE=$BASE_IMAGE"} \
-    --file "$context/docker/Dockerfile.cpu" --tag "$image" "$context"
+    --file "$context/docker/Dockerfile" --tag "$image" "$context"
 
 run() {
     echo "docker-test: $*"

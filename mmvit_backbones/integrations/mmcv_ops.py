@@ -239,7 +239,9 @@ def modulated_deform_conv_forward(input, weight, bias, ones, offset, mask, outpu
                                   stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group,
                                   with_bias) -> None:
     places = (stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w)
-    output.copy_(deform_conv2d(input, offset, weight, bias if with_bias else None, *places, mask))
+    # One image after the other, as mmcv; products with the columns of several ones can be rounded otherwise.
+    for result, x, moved, factors in zip(*(each[:, None] for each in (output, input, offset, mask))):
+        result.copy_(deform_conv2d(x, moved, weight, bias if with_bias else None, *places, factors))
 
 
 @in_own_dtype

@@ -33,5 +33,8 @@ class AtomicBackend(LocalBackend):
         except UsageError as error:  # a full disk
             raise TrainingError(str(error)) from error
 
+    def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
+        self.put(obj.encode(encoding), filepath)
+
 
 register_backend('atomic', AtomicBackend, prefixes=PREFIX.removesuffix('://'))

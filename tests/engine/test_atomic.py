@@ -37,3 +37,8 @@ def test_what_a_killed_process_has_left_is_removed(tmp_path):
     assert len([*tmp_path.iterdir()]) == 1
     get_file_backend(backend_args=dict(backend='atomic')).put(b'1', str(tmp_path / 'a.pth'))
     assert [*tmp_path.iterdir()] == [tmp_path / 'a.pth'] and (tmp_path / 'a.pth').read_bytes() == b'1'
+
+
+def test_text_is_written_where_the_path_says(tmp_path):
+    mmengine.dump(dict(a=1), f'atomic://{tmp_path}/a.json')
+    assert mmengine.load(tmp_path / 'a.json') == dict(a=1)

@@ -37,7 +37,7 @@ def get_parser() -> ArgumentParser:
                         help='resume from this checkpoint (default: the last one in the work dir, if there is one)')
     precision = parser.add_mutually_exclusive_group()
     for option, name, text in (
-            ('--amp', 'float16', 'train in mixed precision, float16'),
+            ('--amp', 'float16', 'train in mixed precision: float16, or the optim_wrapper.dtype that a config sets'),
             ('--bf16', 'bfloat16', 'train in mixed precision, bfloat16'),
             ('--no-amp', 'float32', 'for a network and a folder: train in float32 on a GPU, too (default: float16)')):
         precision.add_argument(option, dest='precision', action='store_const', const=name, help=text)

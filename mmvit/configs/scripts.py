@@ -52,8 +52,9 @@ def training_config(config: str | Config, *, work_dir: str | None = None, resume
             ``work_dirs/NAME``.
         resume (str | bool): True or 'auto' resumes from the last checkpoint in the work dir, and starts a new run if
             there is none; a path resumes from this checkpoint. Defaults to False.
-        precision (str | None): Mixed precision in 'float16' or 'bfloat16'; for a recipe also 'float32'. Defaults to
-            None: the config's, or that of this machine for a recipe that was given none.
+        precision (str | None): Mixed precision in 'float16', or as in OpenMMLab's scripts the ``dtype`` of the config's
+            ``optim_wrapper``; in 'bfloat16'; for a recipe also 'float32'. Defaults to None: the config's, or that of
+            this machine for a recipe that was given none.
         auto_scale_lr (bool): Whether to scale the learning rate by the batch size. Defaults to False.
         cfg_options (Mapping | None): Settings that replace the config's, such as ``{'train_cfg.max_epochs': 1}``.
         launcher (str): Launcher that started the processes: 'none', 'pytorch', 'slurm' or 'mpi'.

@@ -123,7 +123,7 @@ def class_images(folder: str, parts: Iterable[str], layout: str = LAYOUT) -> dic
         entries = [entry for entry in os.scandir(root) if not is_hidden(entry.name)] if osp.isdir(root) else []
         names = sorted(entry.name for entry in entries if entry.is_dir())
         if not names:
-            raise UsageError(f'there is no folder {osp.join(part, "CLASS", "")}; expected {layout}')
+            raise UsageError(f'there is no folder {osp.join(root, "CLASS", "")}; expected {layout}')
         check_class_names(names, root)
         found[part] = {name: [osp.join(name, image) for image in images_in(osp.join(root, name), left)]
                        for name in names}

@@ -1,5 +1,6 @@
 """Finds the network that a recipe or a comparison trains, and what a recipe must know about it."""
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, replace
 from inspect import signature
 from pathlib import Path
@@ -23,7 +24,6 @@ from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, 
 
 from ..configs.backbone import setting_of
 from ..configs.files import read_config
-from ..utils.distributed import warn
 from ..utils.frameworks import import_quietly
 
 RESNET50 = dict(type='mmdet.ResNet', depth=50, num_stages=4, out_indices=(0, 1, 2, 3), style='pytorch',
@@ -79,6 +79,26 @@ class Network:
 
         return [(x.shape[1], round(size[1] / x.shape[3])) for x in self.call_built(run)]
 
+    def with_all_maps(self) -> 'Network':
+        """Returns the network with the maps of its four stages, if it has stages and its config asks for one map.
+
+        Raises:
+            UsageError: If one map of stride 32 is all that it gives; from maps of plain networks, a pyramid is made.
+        """
+        given = self.find_maps(448)
+        if len(given) > 1:
+            return self
+        network = replace(self, backbone={**self.backbone, 'out_indices': (0, 1, 2, 3)})
+        strides = set()
+        with suppress(UsageError):
+            strides = {stride for _, stride in network.find_maps(448)}
+        if len(strides) == 4:
+            return network
+        if given[0][1] >= 32 and len(strides) != 1:  # one stride: a plain network
+            raise UsageError(f'{self.name}: model.backbone gives one map of stride {given[0][1]}, got out_indices='
+                             f'{self.backbone.get("out_indices")}; a detector or segmenter needs those of its stages')
+        return self
+
     def make_pyramid(self, levels: int) -> 'Pyramid':
         """Returns the maps of a dense task: the network's, or for a plain one those of a simple feature pyramid.
 
@@ -88,10 +108,6 @@ class Network:
         channels, strides = map(list, zip(*self.find_maps(448)))  # which strides of 14, 16, 32 and 64 divide
         neck = None
         if len(set(strides)) == 1:  # a plain network
-            if len(strides) == 1 and strides[0] > 16 and 'out_indices' in self.backbone:  # as of a classifier's config
-                warn(f'{self.name}: model.backbone.out_indices={self.backbone["out_indices"]} gives one map of stride '
-                     f'{strides[0]}, from which a simple feature pyramid makes the others; name all stages there to '
-                     'use their maps')
             neck = dict(type='SimpleFeaturePyramid', in_channels=channels[-1], num_outs=levels)
             channels = [256] * levels
             strides = [strides[-1] // factor if strides[-1] % factor == 0 else strides[-1] / factor
@@ -204,6 +220,7 @@ def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True
         in_timm = type_name(backbone) == 'TimmBackbone'
         found = (find_in_timm if in_timm else find_other)(named, backbone, pretrained, images)
         found = replace(found, imports=tuple(dict.fromkeys([*found.imports, *imports])))
+        found = found.with_all_maps() if is_dense else found
     # The statistics of a few images are worse than those of the weights, which random ones lack; see docs/own_data.md.
     is_known = takes_norm_eval(found.backbone['type'])
     return replace(found, backbone={**found.backbone, 'norm_eval': found.is_pretrained}) if is_known else found

@@ -182,6 +182,8 @@ def summarize(given: FineTuning, network: Network, data: FolderData, schedule: S
         f'length      {count(schedule.epochs, "epoch")} of {count(schedule.steps_per_epoch, "step")} of '
         f'{count(schedule.images_per_step, "image")}; validation every {count(schedule.val_interval, "epoch")}',
         f'rate        AdamW, {rates}; {schedule.precision}',
+        *([f'maps        out_indices {network.backbone["out_indices"]} of the backbone']
+          if task.name != 'classifier' and 'out_indices' in network.backbone else []),
         *(['frozen      ' + ('the whole backbone' if given.freeze == ALL else
                               f'stem and {count(frozen, "stage")} of the backbone')] if frozen >= 0 else []),
         f'work dir    {given.work_dir}']

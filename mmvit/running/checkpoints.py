@@ -1,6 +1,7 @@
 """Checks the checkpoint from which a run starts, resumes or is tested, once MMEngine has read it."""
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ from mmengine.logging import print_log
 from torch import nn
 
 from mmvit_backbones.engine.hooks.finite_loss import state_of
-from mmvit_backbones.errors import CheckpointError, UsageError
+from mmvit_backbones.errors import CheckpointError, UnreadCheckpointError, UsageError
 from mmvit_backbones.utils.classes import check_labels, classes_of
 from mmvit_backbones.zoo.fitting import fit
-from mmvit_backbones.zoo.loading import check_finite, check_layout, find_weights, load_weights
+from mmvit_backbones.zoo.loading import check_finite, check_layout, find_weights, load_weights, read_state
 
 from ..folders.record import list_changes
 
@@ -71,6 +72,31 @@ def check_state(checkpoint: dict, source: str) -> None:
     if not TRAINING_STATE <= checkpoint.keys():
         raise UsageError(f'checkpoint {source} has no training state to resume; use load_from={source} to start from '
                          'its weights')
+
+
+@contextmanager
+def whole_one_named(path: str) -> Iterator[None]:
+    """Adds to the error of a damaged checkpoint which other one in its folder a training can resume from."""
+    try:
+        yield
+    except UnreadCheckpointError:  # which may be whole
+        raise
+    except CheckpointError as error:
+        others = [file for kind in ('epoch', 'iter') for file in Path(path).parent.glob(f'{kind}_*.pth')
+                  if file != Path(path)]
+        for file in sorted(others, key=lambda file: file.stat().st_mtime_ns, reverse=True):
+            if is_whole(str(file)):
+                raise CheckpointError(f'{error}; --resume {file} goes on from an older one') from error
+        raise
+
+
+def is_whole(path: str) -> bool:
+    """Returns whether a training can resume from a checkpoint."""
+    try:
+        check_state(read_state(path), path)
+    except (CheckpointError, UsageError):
+        return False
+    return True
 
 
 def warn_of_others(runner: Any, cfg: Config) -> None:

@@ -2,12 +2,11 @@
 import os.path as osp
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
-from mmvit_backbones.errors import CheckpointError, CheckpointNotFoundError, UsageError
+from mmvit_backbones.errors import CheckpointNotFoundError, UsageError
 from mmvit_backbones.utils.file_access import problem_of_file
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.reading import LAST, find_checkpoint
@@ -21,7 +20,6 @@ from ..configs.settings import check_settings
 from ..folders.data_set_files import check_data
 from ..folders.record import find_changes_since, find_data_folder
 from ..utils.distributed import is_first_process, warn
-from ..utils.shell import short_path
 from .rehearsal import rehearse
 from .work_dir import HoldsTrainingError, holds_training
 
@@ -73,8 +71,6 @@ def prepare_training(config: str | Config, *, processes: int = 1, check: bool = 
         check_data(cfg, ['train', 'val'])
     if is_first_process():
         check_work_dir(cfg, check)
-        if cfg.get('resume'):
-            check_resumed(cfg.get('load_from') or osp.join(cfg.work_dir, LAST))
     is_timed = 'recipe' in cfg and processes == 1 and not resume
     if check and (told := rehearse(cfg, processes, is_timed=is_timed)):
         print(told, flush=True)
@@ -95,31 +91,6 @@ def check_work_dir(cfg: Config, check: bool) -> None:
             raise HoldsTrainingError(cfg.work_dir)
     elif 'recipe' in cfg and not check and osp.basename(lists) == RECIPE and osp.realpath(lists) != osp.realpath(own):
         shutil.copytree(lists, own, dirs_exist_ok=True)
-
-
-def check_resumed(source: str) -> None:
-    """Raises CheckpointError if the checkpoint to go on from is damaged; the message names the newest whole one."""
-    if osp.basename(source) == LAST and not osp.isfile(source):
-        return  # nothing to resume
-    source = find_checkpoint(source)
-    try:
-        read_checkpoint(source, mmap=True)
-    except CheckpointNotFoundError:
-        raise
-    except CheckpointError as error:
-        others = sorted(Path(source).parent.glob('epoch_*.pth'), key=lambda file: file.stat().st_mtime_ns, reverse=True)
-        whole = next((file for file in others if str(file) != source and is_whole(file)), None)
-        hint = f'; --resume {short_path(str(whole))} goes on from the newest whole one' if whole else ''
-        raise CheckpointError(f'{error}{hint}') from error
-
-
-def is_whole(file: Path) -> bool:
-    """Returns whether a checkpoint can be read."""
-    try:
-        read_checkpoint(str(file), mmap=True)
-    except CheckpointError:
-        return False
-    return True
 
 
 def check_processes(cfg: Config, processes: int) -> None:

@@ -26,7 +26,7 @@ from ..configs.outputs import check_copy
 from ..utils.distributed import warn
 from ..utils.frameworks import quiet, use_framework
 from ..utils.pytorch_errors import named, pytorch_errors_named, why
-from .checkpoints import check_start, use_tested
+from .checkpoints import check_start, use_tested, whole_one_named
 from .runners import CheckedRunner, runner_type
 from .strides import checked_strides
 from .terminal import rehearse_pace
@@ -66,7 +66,8 @@ class Rehearsal(CheckedRunner):
     def load_or_resume(self) -> None:
         path = self._load_from
         if path and self.is_training:
-            check_start(self.model, read_state(path), path, bool(self._resume), self.train_dataloader.dataset)
+            with whole_one_named(path) if self._resume else nullcontext():
+                check_start(self.model, read_state(path), path, bool(self._resume), self.train_dataloader.dataset)
         elif path:
             checkpoint = read_checkpoint(path, mmap=True)
             use_tested(unwrap_model(self.model), self.test_dataloader.dataset, checkpoint, path)

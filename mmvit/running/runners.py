@@ -17,7 +17,7 @@ from mmvit_backbones.utils.openmmlab_models import unwrap_model
 from ..configs.backbone import check_channels
 from ..configs.settings import check_schedule
 from ..utils.pytorch_errors import named, pytorch_errors_named
-from .checkpoints import check_start, use_tested
+from .checkpoints import check_start, use_tested, whole_one_named
 from .metric_names import check_prefixes
 
 Base = Runner if TYPE_CHECKING else object
@@ -86,7 +86,8 @@ class CheckedRunner(Base):
 
     def resume(self, filename: str, *args: Any, **options: Any) -> None:
         self.source = filename
-        super().resume(filename, *args, **options)
+        with whole_one_named(filename):
+            super().resume(filename, *args, **options)
 
     def load_checkpoint(self, filename: str, *args: Any, **options: Any) -> Any:
         self.source = filename

@@ -153,7 +153,7 @@ def test_groups_are_few_and_logged(logged):
 
 
 @pytest.mark.parametrize('options, decay', [
-    ({}, 0.), (dict(flat_decay_mult=1.), DECAY), (dict(custom_keys=dict(gain=dict(decay_mult=2.))), 2 * DECAY)])
+    ({}, 0.), (dict(flat_decay_mult=.5), DECAY / 2), (dict(custom_keys=dict(gain=dict(decay_mult=2.))), 2 * DECAY)])
 def test_scalars_have_no_weight_decay(options, decay):
     """Such as the gains of NFNets, which multiply a branch; unless options say otherwise."""
     model = fresh_model('ResT')

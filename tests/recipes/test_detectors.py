@@ -95,6 +95,14 @@ def test_images_without_objects_are_trained_on(tmp_path):
 RESNET = dict(type='mmdet.ResNet', depth=18, out_indices=(1, 2, 3))  # without the map of stride 4
 
 
+def test_a_network_has_the_same_maps_by_its_name_and_by_the_config_of_its_classifier(tmp_path):
+    import mmpretrain
+    config = f'{mmpretrain.__path__[0]}/.mim/configs/resnet/resnet50_8xb32_in1k.py'
+    named, by_config = (recipe(tmp_path / str(i), 'coco_folder', network).model
+                        for i, network in enumerate(('resnet50', config)))
+    assert by_config.neck == named.neck and by_config.rpn_head == named.rpn_head
+
+
 @pytest.mark.parametrize('network', [
     'timm:vit_small_patch14_dinov2', 'timm:vit_small_patch32_224', 'timm:resnet18', RESNET])
 def test_anchors_and_regions_have_the_strides_of_the_maps(network, tmp_path):

@@ -80,12 +80,14 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
             return
         single, groups = [], {}
         super().add_params(single, module, is_dcn_module=is_dcn_module)
-        scales, exempt = self.scales(module), self.exempt(module)
+        scales, exempt, flat = self.scales(module), self.exempt(module), self.paramwise_cfg.get('flat_decay_mult')
         frozen = sum(not parameter.requires_grad for parameter in module.parameters())
         for group in single:
             parameter, = group.pop('params')
             if self.base_wd and id(parameter) in exempt:
                 group['weight_decay'] = 0.
+            if self.base_wd is not None and flat is not None and not parameter.ndim:  # which MMEngine decays
+                group.setdefault('weight_decay', flat * self.base_wd)
             scale = scales.get(id(parameter), 1.)
             options = {**group, 'lr': group.get('lr', self.base_lr) * scale, 'lr_scale': scale}
             if self.base_wd is not None:
@@ -101,14 +103,9 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
             *([f'frozen: {frozen} parameters'] if frozen else [])]), logger='current')
 
     def exempt(self, model: nn.Module) -> set[int]:
-        """Returns the ``id`` of scalars, position tables and tokens without weight decay.
-
-        That is of those that no ``custom_keys`` name. MMEngine's ``flat_decay_mult`` is for vectors alone.
-        """
+        """Returns the ``id`` of position tables and tokens without weight decay: those that no ``custom_keys`` name."""
         keys = self.paramwise_cfg.get('custom_keys', {})
-        has_flat = self.paramwise_cfg.get('flat_decay_mult') == 0
-        found = {id(parameter) for name, parameter in model.named_parameters()
-                 if has_flat and not parameter.ndim and not any(key in name for key in keys)}
+        found = set()
         for path, module in model.named_modules():
             tables: Any = getattr(module, 'tables_tokens_and_gates', set)
             names = tables()

@@ -11,7 +11,7 @@ from mmvit_backbones.utils.file_access import replaced_when_complete
 from mmvit_backbones.zoo.reading import find_checkpoint
 
 from ..configs.files import config_of
-from ..configs.naming import resolve
+from ..configs.naming import kind_of, path_hint, resolve
 from ..configs.official import source_of
 from ..inference.runtimes import PyTorchModel
 from ..utils.shell import console_of
@@ -79,6 +79,8 @@ def export_model(model: str | Path | None, path: str | Path, *, config: str | No
     """
     check_packages()
     path, source = Path(path), None if model is None else str(model)
+    if source and kind_of(source) == 'config':
+        raise UsageError(f'{source} is a config: pass it as --config {source}{path_hint(source)}')
     if source:
         resolve(source, 'export')
     checkpoint = source and find_checkpoint(source)

@@ -85,7 +85,10 @@ class Network:
         Raises:
             UsageError: If one map of stride 32 is all that it gives; from maps of plain networks, a pyramid is made.
         """
-        given = self.find_maps(448)
+        try:
+            given = self.find_maps(448)
+        except UsageError:  # of a network for images of one size
+            return self
         if len(given) > 1:
             return self
         network = replace(self, backbone={**self.backbone, 'out_indices': (0, 1, 2, 3)})

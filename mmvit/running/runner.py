@@ -110,14 +110,20 @@ def running(cfg: Config, verbose: bool, *splits: str) -> Iterator[Any]:
         with named(f'config {cfg.filename}'), pytorch_errors_named(work_dir=work_dir):  # of a model too large, too
             runner: Any = build_runner(cfg, verbose)
         add_hooks(runner, *(ALWAYS if is_training else [LabelRangeHook]))
-
-        def datasets() -> list:
-            loops = [getattr(runner, f'{split}_loop') for split in splits]
-            return [loop.dataloader.dataset for loop in loops if loop is not None]
-
-        with (pytorch_errors_named(*splits, work_dir=work_dir), unread_image_named(datasets),
-              shown_briefly(runner, verbose, is_training)):
+        with faults_named(runner, *splits), shown_briefly(runner, verbose, is_training):
             yield runner
+
+
+@contextmanager
+def faults_named(runner: Any, *splits: str) -> Iterator[None]:
+    """Replaces exceptions for full memory, killed processes and unread images in these splits by one line."""
+    def datasets() -> list:
+        loops = [getattr(runner, f'{split}_loop') for split in splits]
+        return [loop.dataloader.dataset for loop in loops if loop is not None]
+
+    work_dir = runner.work_dir if 'train' in splits else None
+    with pytorch_errors_named(*splits, work_dir=work_dir), unread_image_named(datasets):
+        yield
 
 
 def add_hooks(runner: Any, *hooks: type[Hook]) -> None:

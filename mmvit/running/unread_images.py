@@ -29,8 +29,10 @@ def unread_image_named(datasets: Callable[[], Iterable[Any]]) -> Iterator[None]:
         if LOADING not in text:
             raise
         named = re.search(r'AssertionError: failed to load image: (.+)', text)  # Pillow does not name the file
-        paths = [named[1]] if named else (path for dataset in datasets() for path in files_in(dataset))
-        found = next((fault for path in paths if (fault := image_info(path, decodes=True).fault)), '')
+        paths = [named[1]] if named else [path for dataset in datasets() for path in files_in(dataset)]
+        quick_first = ((decodes, path) for decodes in (False, True) for path in paths)
+        faults = (image_info(path, decodes=decodes).fault for decodes, path in quick_first)
+        found = next(filter(None, faults), '')
         if not found:
             raise
         raise TrainingError(f'{found}; mmvit data check finds all such files') from error

@@ -4,22 +4,24 @@ from mmengine.logging import HistoryBuffer
 
 from ..utils.classes import classes_of
 
+RUN = 'run'  # key of `meta` with the id of the training
 MAX_HISTORY = 10**6  # of MMEngine, which then forgets the first losses
 
 
 def are_of_one_run(checkpoint: dict, other: dict) -> bool:
     """Returns whether two checkpoints are of one training, which may have been interrupted, resumed, copied or moved.
 
-    They are if the losses that both have logged are equal, which a resumed training takes over, and their classes.
-    Checkpoints without losses are compared by their classes alone.
+    :class:`.OwnFilesHook` records the training in ``meta``. Other checkpoints are of one training if their classes are
+    equal, and the losses that both have logged, at least one; a resumed training takes them over.
     """
-    before, now = (classes_of((each.get('meta') or {}).get('dataset_meta')) for each in (checkpoint, other))
-    if before != now:
-        return False
+    before, now = (each.get('meta') or {} for each in (checkpoint, other))
+    if before.get(RUN) and now.get(RUN):
+        return before[RUN] == now[RUN]
     losses, others = _losses(checkpoint), _losses(other)
     length = min(len(losses), len(others))
-    return max(len(losses), len(others)) >= MAX_HISTORY or np.array_equal(
-        losses[:length], others[:length], equal_nan=True)
+    is_cut = max(len(losses), len(others)) >= MAX_HISTORY
+    return classes_of(before.get('dataset_meta')) == classes_of(now.get('dataset_meta')) and length > 0 and (
+        is_cut or np.array_equal(losses[:length], others[:length], equal_nan=True))
 
 
 def recorded_best(checkpoint: dict) -> dict[str, str]:

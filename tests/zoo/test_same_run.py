@@ -6,21 +6,22 @@ from mmengine.logging import HistoryBuffer
 from mmvit_backbones.zoo.reading import find_checkpoint
 
 
-def save(path, losses, classes=('cat', 'dog'), best='') -> str:
-    """Writes a checkpoint of a run with these losses, which names its best one."""
-    history = HistoryBuffer(list(losses), [1] * len(losses))
-    torch.save(dict(meta=dict(dataset_meta=dict(classes=classes)), state_dict={}, message_hub=dict(
-        log_scalars={'train/loss': history}, runtime_info=dict(best_ckpt=best))), path)
+def save(path, losses, classes=('cat', 'dog'), best='', run=None) -> str:
+    """Writes a checkpoint of a run with this id and these losses, which names its best one."""
+    scalars = {'train/loss': HistoryBuffer(losses, [1] * len(losses))} if losses else {}
+    torch.save(dict(meta=dict(dataset_meta=dict(classes=classes), run=run), state_dict={}, message_hub=dict(
+        log_scalars=scalars, runtime_info=dict(best_ckpt=best))), path)
     return str(path)
 
 
-@pytest.mark.parametrize('losses, classes, is_own', [
-    ([3., 2.], ('cat', 'dog'), True), ([3., 2., torch.nan, 1.], ('cat', 'dog'), True), ([], ('cat', 'dog'), True),
-    ([3., 2.1], ('cat', 'dog'), False), ([3., 2.], ('red', 'green'), False)])
-def test_the_best_checkpoint_of_another_run_is_not_taken(losses, classes, is_own, tmp_path, logged):
+@pytest.mark.parametrize('losses, classes, run, is_own', [
+    ([3., 2.], ('cat', 'dog'), None, True), ([3., 2., torch.nan, 1.], ('cat', 'dog'), None, True),
+    ([], ('cat', 'dog'), 'b', True), ([], ('cat', 'dog'), None, False), ([3., 2.], ('cat', 'dog'), 'a', False),
+    ([3., 2.1], ('cat', 'dog'), None, False), ([3., 2.], ('red', 'green'), None, False)])
+def test_the_best_checkpoint_of_another_run_is_not_taken(losses, classes, run, is_own, tmp_path, logged):
     """Runs are compared, not paths: a run that was killed after its best checkpoint was saved names another file."""
-    best, last = save(tmp_path / 'best_acc_epoch_1.pth', losses, classes), tmp_path / 'interrupted.pth'
-    save(last, [3., 2., torch.nan], best='/elsewhere/best_acc_epoch_7.pth')
+    best, last = save(tmp_path / 'best_acc_epoch_1.pth', losses, classes, run=run), tmp_path / 'interrupted.pth'
+    save(last, [3., 2., torch.nan], best='/elsewhere/best_acc_epoch_7.pth', run=run and 'b')
     (tmp_path / 'last_checkpoint').write_text('/elsewhere/interrupted.pth')
     assert find_checkpoint(str(tmp_path)) == (best if is_own else str(last))
     assert is_own or f'{best} is of another training than {last}' in logged.text

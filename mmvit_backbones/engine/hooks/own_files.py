@@ -1,5 +1,6 @@
 """Keeps a resumed run to the files of its work dir."""
 import os.path as osp
+from uuid import uuid4
 
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
@@ -7,7 +8,7 @@ from mmengine.runner import Runner
 
 from ...errors import CheckpointError
 from ...zoo.loading import read_checkpoint
-from ...zoo.same_run import are_of_one_run, recorded_best
+from ...zoo.same_run import RUN, are_of_one_run, recorded_best
 
 
 @HOOKS.register_module()
@@ -18,15 +19,24 @@ class OwnFilesHook(Hook):
     a better one, even if the work dir has been copied since, or the checkpoint is of another folder. This hook replaces
     the path by that of the file in this work dir. If the run has none there, the best checkpoint is chosen again.
 
+    Each checkpoint gets an id of its training in ``meta['run']``, which a resumed training keeps.
+
     Example:
         >>> custom_hooks = [dict(type='OwnFilesHook')]
     """
 
     priority = 'VERY_HIGH'
 
+    def before_run(self, runner: Runner) -> None:
+        self.run = uuid4().hex
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        checkpoint['meta'][RUN] = self.run
+
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if not runner._resume:
             return
+        self.run = checkpoint['meta'].get(RUN, self.run)
         folder = checkpoint_folder(runner)
         for key, path in recorded_best(checkpoint).items():
             info = checkpoint['message_hub']['runtime_info']

@@ -17,7 +17,7 @@ def test_the_page_answers(tmp_path):
     code, = re.findall(r'^```py\n(.*?)^```$', (ROOT / 'docs/serve.md').read_text(), flags=re.MULTILINE | re.DOTALL)
     scope = {}
     exec(code.replace('work_dirs/vitaev2_small_detector', str(mean_color_file(tmp_path)))
-         .replace('launch()', 'launch(server_port=0, prevent_thread_lock=True)'), scope)
+         .replace('launch()', 'launch(prevent_thread_lock=True)'), scope)
     try:
         client = Client(scope['page'].local_url, verbose=False)
         Image.new('RGB', (64, 48), (10, 20, 200)).save(tmp_path / 'blue.png')

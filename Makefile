@@ -64,7 +64,7 @@ pins:  ## update the pinned versions in requirements/; with UPGRADE= only what r
 	$(UV) pip compile $(PIN) --universal requirements/uv.in -o requirements/uv.txt
 	$(UV) pip compile $(PIN) $(ALL) --extra weights --extra export requirements/dev.in -o requirements/dev.txt
 	$(UV) pip compile $(PIN) --universal --python-version 3.10 requirements/docs.in -o requirements/docs.txt
-	$(UV) pip compile $(PIN) $(ONE) --python-version 3.11 --overrides requirements/overrides.in --extra export --extra serve requirements/extras.in -o requirements/extras.txt
+	$(UV) pip compile $(PIN) $(ONE) --python-version 3.11 --overrides requirements/overrides.in --extra export requirements/extras.in -o requirements/extras.txt
 	$(UV) pip compile $(PIN) $(ONE) --python-version 3.10 --extra openmmlab requirements/oldest.in -o requirements/oldest.txt
 	$(UV) pip compile $(PIN) $(ONE) --python-version 3.11 --extra openmmlab requirements/upstream.in -o requirements/upstream.txt
 	$(UV) pip compile $(PIN) $(ONE) --python-version 3.12 requirements/middle.in -o requirements/middle.txt
@@ -91,7 +91,7 @@ test-quick: setup  ## run fast tests of the networks and what they are made of, 
 	$(call PYTEST_IN,.venv) -m 'not slow and not workflow and not compiler and not large' tests/backbones tests/layers tests/ops \
 		tests/necks tests/evaluation tests/utils tests/test_architecture.py tests/test_promised.py
 
-test-extras: .venv-extras/stamp  ## run the tests of mmvit serve, of the names in timm with Transformers 5 (make test uses 4), and of torchao
+test-extras: .venv-extras/stamp  ## run the tests of the page with Gradio, of the names in timm with Transformers 5 (make test uses 4), and of torchao
 	$(call PYTEST_IN,.venv-extras) tests/inference/test_serve.py tests/integrations/test_adapters.py \
 		tests/test_contract_modules.py
 
@@ -103,7 +103,7 @@ test-oldest: .venv-oldest/stamp  ## install and test with Python 3.10, PyTorch 2
 
 test-exports: setup .venv-extras/stamp  ## export all tiny networks to ONNX, by mmvit and by torch, to ExecuTorch and to LiteRT, and compare outputs for many image sizes; test-compilers exports only three
 	EXPORT_ALL=1 $(call PYTEST_IN,.venv) -m compiler tests/export/test_onnx_export.py tests/export/test_own_models.py -k 'one_file or own_models'
-	PATH="$(CURDIR)/.venv-extras/bin:$$PATH" $(call PYTEST_IN,.venv-extras) tests/export/test_phones.py tests/export/test_exportable.py
+	PATH="$(CURDIR)/.venv-extras/bin:$$PATH" $(call PYTEST_IN,.venv-extras) tests/export/test_phones.py
 
 docker-test:  ## build the image, and train and test in the image; variables: BASE_IMAGE, OPTIONS
 	docker/test.sh

@@ -2,7 +2,6 @@
 import gc
 import importlib
 import os
-from collections import Counter
 from collections.abc import Iterator
 from importlib.util import find_spec
 
@@ -26,15 +25,6 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(items):
     """Runs the longest tests first, because at the end they would leave other pytest-xdist workers idle."""
     items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ('workflow', 'slow')])
-
-
-def pytest_terminal_summary(terminalreporter):
-    """Prints the reasons for skipped tests, with the number of tests, at the end of the run."""
-    skipped = [report.longrepr[2] for report in terminalreporter.stats.get('skipped', ())
-               if isinstance(report.longrepr, tuple)]  # (file, line, reason)
-    reasons = Counter(' '.join(reason.removeprefix('Skipped: ').split()) for reason in skipped)
-    for reason, number in sorted(reasons.items()):
-        terminalreporter.write_line(f'skipped {number}: {reason}')
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@ import random
 
 import pytest
 import torch
-import torch.fx.experimental._config as symbolic_shapes_config
 from helpers import each_network, fresh_model, gradients, images, largest_error, without_dropout
 from tiny_configs import shallow
 from torch import nn
@@ -44,26 +43,6 @@ def test_two_compilations_serve_all_sizes(network):
         maps = compiled(x)
         assert counter.frame_count <= 2, f'compiled again for a batch of {len(x)} images of {size}'
     assert [x.shape for x in maps] == [x.shape for x in model(x)]
-
-
-@torch.no_grad()
-def compilations(model: nn.Module, sizes: list[tuple[int, int]]) -> int:
-    """Returns the number of compilations for these sizes; results must match eager mode."""
-    counter = CompileCounter()
-    compiled = torch.compile(model, fullgraph=True, dynamic=True, backend=counter)
-    for size in sizes:
-        x = images(*size)
-        assert largest_error(compiled(x), model(x)) < 1e-5, size
-    return counter.frame_count
-
-
-@pytest.mark.compiler
-@pytest.mark.skipif(not hasattr(symbolic_shapes_config, 'backed_size_oblivious'), reason='added after PyTorch 2.6')
-def test_one_compilation_serves_small_sizes_with_backed_size_oblivious():
-    """Up to 56 pixels, the second stage has a single window; by default, torch treats this number as a constant."""
-    model = fresh_model('ReSwin', **shallow('ReSwin', 2)).eval()
-    with symbolic_shapes_config.patch(backed_size_oblivious=True, use_duck_shape=False):
-        assert compilations(model, [(56, 56), (64, 80), (48, 72), (83, 62), (32, 32), (112, 112)]) == 1
 
 
 @pytest.mark.compiler

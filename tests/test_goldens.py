@@ -1,7 +1,8 @@
 """Comparison with recorded results of the authors' code (goldens).
 
 Goldens are read from ``tests/goldens`` and from the folder in ``MMVIT_GOLDENS``. Most goldens of networks need no
-additional code. Goldens of an operator or a block (``golden_op_*``) need a function in ``operators/``.
+additional code. Goldens of an operator or a block (``golden_op_*``) run if ``operators/`` has a function for them: of
+what the goldens of whole networks do not cover.
 """
 import json
 
@@ -14,16 +15,20 @@ from operators import DETAILS, OPERATORS, TRAINING_PASSES
 from torch import nn
 
 from mmvit_backbones import convert_state_dict
-from mmvit_backbones.utils import versions
 from mmvit_backbones.zoo.building import model_config
 from mmvit_backbones.zoo.variants import VARIANTS
 
-# Operators whose goldens are tested in ops/test_varied_size_window.py and layers/test_varied_size_attention.py.
-ELSEWHERE = {'vsa_attention_core', 'vsa_attention_module', 'vsa_sampling'}
 RUN_HERE = {name: golden for name, golden in GOLDENS.items() if name in NETWORKS or golden.get('model') in OPERATORS}
 
 NETWORKS_DEVIATE = 1e-8  # at most, in float64, as docs/zoo.md says; the digests have ten digits
-LARGE = 30e6  # parameters; larger networks take many seconds in float64, and up to 6 GB
+LARGE = 30e6  # parameters; larger networks take many seconds in float64, and up to 6 GB; one of each family is quick
+
+
+def smallest_classifiers() -> dict[str, dict]:
+    """Returns the golden of the smallest classifier of each family; its first case, the last in the list, is of it."""
+    ordered = sorted(NETWORKS.values(), key=lambda golden: golden['num_params'], reverse=True)
+    return {VARIANTS[golden['variant']].family.name: golden for golden in ordered
+            if golden['inputs'][0]['call'] == 'classify'}
 
 
 def cases() -> list:
@@ -31,7 +36,7 @@ def cases() -> list:
 
     Inputs are ordered by golden, so that :func:`filled` can reuse the weights.
     """
-    found = []
+    found, smallest = [], smallest_classifiers().values()
     for name, golden in RUN_HERE.items():
         for i, case in enumerate(golden['inputs']):
             shape = 'x'.join(map(str, case.get('shape', [i])))
@@ -39,7 +44,8 @@ def cases() -> list:
             for dtype in (torch.float64, torch.float32) if has_float32 else (torch.float64, ):
                 marks = []
                 if name in NETWORKS and dtype == torch.float64:
-                    marks = [pytest.mark.large if golden['num_params'] > LARGE else pytest.mark.slow]
+                    is_large = golden['num_params'] > LARGE and golden not in smallest
+                    marks = [pytest.mark.large if is_large else pytest.mark.slow]
                 title = f'{name}-{case["call"]}-{shape}-{dtype}'
                 found.append(pytest.param(golden, case, dtype, id=title, marks=marks))
     return found
@@ -112,40 +118,11 @@ def deviation(got: torch.Tensor, expected: dict | float) -> float:
     return mismatch(digest(got), expected) if isinstance(expected, dict) else abs(got.item() / expected - 1)
 
 
-@pytest.mark.enumerates
-@pytest.mark.parametrize('name', GOLDENS)
-def test_every_golden_is_tested(name):
-    golden = GOLDENS[name]
-    assert name in RUN_HERE or golden.get('op') in ELSEWHERE, (
-        f'{name}: its network is missing from the zoo, or its operator is missing from tests/support/operators')
-
-
 @pytest.mark.parametrize('golden, case, dtype', cases())
 def test_outputs(golden, case, dtype):
     worst = deviations(golden, case, dtype)
     allowed = 1e-4 if dtype == torch.float32 else NETWORKS_DEVIATE if 'variant' in golden else golden['rtol']
     assert max(worst.values()) <= allowed, worst
-
-
-def smallest_classifiers() -> dict[str, dict]:
-    """Returns the golden of the smallest classifier of each family; its first case, the last in the list, is of it."""
-    ordered = sorted(NETWORKS.values(), key=lambda golden: golden['num_params'], reverse=True)
-    return {VARIANTS[golden['variant']].family.name: golden for golden in ordered
-            if golden['inputs'][0]['call'] == 'classify'}
-
-
-@pytest.mark.compiler
-@pytest.mark.skipif(versions.is_older('2.7'), reason='torch.export contains operators of this package')
-@pytest.mark.parametrize('family, golden', smallest_classifiers().items())
-def test_exported_programs(family, golden):
-    """What is deployed is what is compared with the authors' code."""
-    case = golden['inputs'][0]
-    model, images = build(golden, case, torch.float64), make_input(case['shape'], case['seed'], torch.float64)
-    with torch.no_grad():
-        found = torch.export.export(Classification(model), (images, ), strict=False).module()(images)
-    compared = ['logits'] if model.backbone.plain_blocks else found  # goldens divide plain networks into stages
-    worst = {name: deviation(found[name], case['outputs'][name]) for name in compared if name in case['outputs']}
-    assert 'logits' in worst and max(worst.values()) <= golden['rtol'], worst
 
 
 @pytest.mark.enumerates

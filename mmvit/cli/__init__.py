@@ -20,7 +20,6 @@ SUBCOMMANDS = {
     'test': ('test', 'test a checkpoint or an exported model'),
     'predict': ('predict', 'run a model on images and folders'),
     'export': ('export', 'export a trained model to ONNX'),
-    'serve': ('serve', 'show predictions of models on a web page'),
     'models': ('models', 'list the networks with their parameters, GMACs, accuracy and weights'),
     'weights download': ('weights.download', 'download published weights'),
     'weights convert': ('weights.convert', 'convert published weights to a file'),

@@ -169,11 +169,6 @@ def add_fine_tuning_arguments(parser: Any, names: Sequence[str]) -> None:
             place.add_argument(f'--no-{name}', dest=name, action='store_const', const=False, help=without)
 
 
-def add_runtime_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--runtime', choices=('onnxruntime', 'openvino'))
-    parser.add_argument('--precision', choices=('f32', 'bf16'))
-
-
 def add_pretrained_argument(parser: Any) -> None:
     parser.add_argument('--pretrained', nargs='?', const=True, metavar='TAG',
                         help='use published weights, downloaded on first use; TAG selects other weights than the '

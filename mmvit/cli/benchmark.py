@@ -4,7 +4,6 @@
     mmvit benchmark vitaev2_small --dense           backbone for dense prediction, 448 x 672, batch 1
     mmvit benchmark vitaev2_small --baseline reswin_tiny
     mmvit benchmark reswin_tiny --device cuda --precision bfloat16 --batch-size 128
-    mmvit benchmark rest_lite --baseline rest_lite --compile
     mmvit benchmark mask_rcnn_reswin_t mask_rcnn_rest_s --device cuda --precision bfloat16    whole models
 
 The output is a table in Markdown. Each network has the milliseconds of a forward pass in evaluation mode without
@@ -38,7 +37,6 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--threads', type=Limits(1, 1024))
     parser.add_argument('--device')
     parser.add_argument('--precision', choices=tuple(PRECISIONS))
-    parser.add_argument('--compile', action='store_const', const=True)
     return with_help(parser, 'measuring.speed.benchmark')
 
 

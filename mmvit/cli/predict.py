@@ -3,7 +3,7 @@
     mmvit predict SOURCE... --checkpoint epoch_12.pth                # writes drawings; prints a classifier's classes
     mmvit predict SOURCE... --config imagenet_reswin_t --pretrained  # uses the authors' weights
     mmvit predict SOURCE... --checkpoint model.onnx --json           # also writes COCO results, label images or CSV
-    mmvit predict SOURCE... --checkpoint model.onnx --runtime openvino --precision bf16
+    mmvit predict SOURCE... --checkpoint model.onnx --runtime openvino
 
 If an image cannot be read, an error line is printed, the other images are still processed, and the exit code is 1. A
 file or folder that does not exist ends the command before the first image.
@@ -12,7 +12,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 
 from ..utils.limits import COUNT, Limits
-from .arguments import add_pretrained_argument, add_runtime_arguments, new_parser, output_folder
+from .arguments import add_pretrained_argument, new_parser, output_folder
 from .docstrings import with_help
 
 
@@ -33,7 +33,7 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--score-thr', type=Limits(0, 1, is_whole=False))
     parser.add_argument('--batch-size', type=COUNT, default=1)
     parser.add_argument('--device')
-    add_runtime_arguments(parser)
+    parser.add_argument('--runtime', choices=('onnxruntime', 'openvino'))
     return with_help(parser, 'inference.predictor.Predictor', 'inference.outputs.write_predictions')
 
 
@@ -49,8 +49,7 @@ def run(args: Namespace) -> None:
         raise UsageError('pass --checkpoint, or --config with --pretrained')
     names = find_sources(args.sources)
     source, config = (args.checkpoint, args.config) if args.checkpoint else (args.config, None)
-    predictor = Predictor(source, config, pretrained=args.pretrained, device=args.device,
-                          runtime=args.runtime, precision=args.precision)
+    predictor = Predictor(source, config, pretrained=args.pretrained, device=args.device, runtime=args.runtime)
     written = write_predictions(predictor, names, args.out_dir, args.json, args.batch_size, args.score_thr,
                                 reads=[args.checkpoint, args.config])
     predicted, failed = 0, 0

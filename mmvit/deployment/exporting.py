@@ -19,7 +19,7 @@ from .agreement import Agreement, compare_in_runtimes
 from .differences import PyTorchOutputs
 from .parts import exported_geometry, split
 from .sample_images import images_to_compare
-from .whole_models import check_path, store_deviations, write_parts
+from .whole_models import check_path, write_parts
 
 
 @dataclass
@@ -29,7 +29,7 @@ class ExportedFile:
     Attributes:
         path (Path): The file; weights of more than 1.5 GB are in ``PATH.data``.
         compared_on (str): What the outputs were compared on, e.g. ``'8 images'``.
-        agreement (dict[str, Agreement]): By runtime. The metadata of the file contain the deviations beyond the limits.
+        agreement (dict[str, Agreement]): By runtime.
     """
 
     path: Path
@@ -55,8 +55,7 @@ def export_model(model: str | Path | None, path: str | Path, *, config: str | No
                  allow_accuracy_drop: bool = False) -> ExportedFile:
     """Exports a trained classifier, segmenter or detector with its preprocessing, and compares the file with PyTorch.
 
-    The file is written if it agrees with PyTorch in ONNX Runtime. What other installed runtimes deviate is stored in
-    its metadata; :class:`mmvit.inference.Predictor` warns if such a runtime is chosen.
+    The file is written if it agrees with PyTorch in ONNX Runtime. What other installed runtimes deviate is said.
 
     Args:
         model (str | Path | None): The work dir of a training, for its best checkpoint; a file or a URL of a checkpoint;
@@ -100,7 +99,6 @@ def export_model(model: str | Path | None, path: str | Path, *, config: str | No
         with console.status('exporting the model'):
             write_parts(parts, partial, reference.details)
         agreement = compare_in_runtimes(path, lambda runtime: outputs.compare(partial, runtime), allow_accuracy_drop)
-        store_deviations(partial, agreement)
     return ExportedFile(path, origin, agreement)
 
 

@@ -13,7 +13,6 @@ from mmvit_backbones.utils.file_access import check_outputs
 from mmvit_backbones.version import __version__
 
 from ..inference.runtimes import DETAILS, EXPORTED_SUFFIX
-from .agreement import Agreement
 from .examples import examples_of, join
 from .parts import Parts
 
@@ -31,22 +30,6 @@ def write_parts(parts: Parts, path: str | PathLike, details: dict) -> None:
     versions = f'mmvit_backbones {__version__}, torch {torch.__version__}'
     program.model.metadata_props[DETAILS] = json.dumps(dict(details, version=versions))
     save(program, path)
-
-
-def store_deviations(path: str | PathLike, agreement: dict[str, Agreement]) -> None:
-    """Writes what each runtime deviates from PyTorch into the metadata of a file.
-
-    Leaves the file as it is if all runtimes agree.
-    """
-    import onnx
-    deviations = {runtime: found.deviation for runtime, found in agreement.items() if found.deviation}
-    if not deviations:
-        return
-    model = onnx.load(path, load_external_data=False)
-    metadata = {entry.key: entry.value for entry in model.metadata_props}
-    metadata[DETAILS] = json.dumps(dict(json.loads(metadata.get(DETAILS, '{}')), deviations=deviations))
-    onnx.helper.set_model_props(model, metadata)
-    onnx.save(model, path)
 
 
 def check_path(path: str | PathLike, reads: Iterable[object] = ()) -> None:

@@ -31,8 +31,6 @@ class Predictor:
             onnxruntime-gpu. Defaults to None, which uses a GPU if possible.
         runtime (str | None): Runtime of an ONNX file: ``onnxruntime`` or ``openvino``. Defaults to None, which means
             ``onnxruntime``.
-        precision (str | None): Precision in which OpenVINO computes: ``f32`` or ``bf16``. Defaults to None, which means
-            ``f32``.
 
     Attributes:
         task (str): ``classification``, ``detection`` or ``segmentation``.
@@ -51,15 +49,15 @@ class Predictor:
 
     def __init__(self, source: str | Path, config: str | None = None, checkpoint: str | None = None,
                  pretrained: bool | str = False, device: str | torch.device | None = None,
-                 runtime: str | None = None, precision: str | None = None) -> None:
+                 runtime: str | None = None) -> None:
         kind = resolve(str(source), 'predict')
         if kind == 'exported':
             refuse(f'{source}, which contains its config and weights',
                    config=config, checkpoint=checkpoint, pretrained=pretrained)
-            self.model = Exported(Path(source), runtime, device, precision)
+            self.model = Exported(Path(source), runtime, device)
         else:
             refuse(f'{source}, which is not an exported file: it runs with PyTorch; use mmvit export first',
-                   runtime=runtime, precision=precision)
+                   runtime=runtime)
             if kind == 'config':
                 refuse(f'{source}, which is a config', config=config)
                 if not checkpoint and not pretrained:

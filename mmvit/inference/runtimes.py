@@ -1,6 +1,5 @@
 """Runs checkpoints with PyTorch, and exported models with ONNX Runtime or OpenVINO."""
 import json
-import logging
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.metadata import version
@@ -13,7 +12,6 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, default_collate, pseudo_collate
 from mmengine.device import get_device
-from mmengine.logging import print_log
 from mmengine.structures import BaseDataElement
 
 from mmvit_backbones.errors import UsageError, first_line
@@ -165,11 +163,9 @@ def find_device(name: str | torch.device | None) -> torch.device:
     return device
 
 
-def open_onnxruntime(path: Path, device: str | torch.device | None, precision: str | None) -> Session:
+def open_onnxruntime(path: Path, device: str | torch.device | None) -> Session:
     """Loads an ONNX file in ONNX Runtime, with PyTorch's number of threads."""
     import onnxruntime
-    if precision is not None:
-        raise UsageError(f'precision={precision} cannot be used with runtime onnxruntime, only with openvino')
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     providers = providers_of(device)
@@ -181,16 +177,12 @@ def open_onnxruntime(path: Path, device: str | torch.device | None, precision: s
     return lambda inputs: dict(zip(names, map(np.asarray, session.run(names, inputs))))
 
 
-def open_openvino(path: Path, device: str | torch.device | None, precision: str | None) -> Session:
-    """Loads an ONNX file in OpenVINO on the CPU, with PyTorch's number of threads."""
+def open_openvino(path: Path, device: str | torch.device | None) -> Session:
+    """Loads an ONNX file in OpenVINO on the CPU, in float32, with PyTorch's number of threads."""
     if device is not None and find_device(device).type != 'cpu':
         raise UsageError(f'device {device} cannot be used: runtime openvino runs only on cpu')
-    if precision not in (None, *PRECISIONS):
-        raise UsageError(f'precision must be one of {", ".join(PRECISIONS)}, got {precision}')
-    if precision == 'bf16' and 'BF16' not in openvino_core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
-        raise UsageError('precision=bf16 cannot be used: this CPU has no instructions for it; use f32')
     model = openvino_core().compile_model(path, 'CPU', dict(
-        INFERENCE_PRECISION_HINT=precision or 'f32', INFERENCE_NUM_THREADS=torch.get_num_threads()))
+        INFERENCE_PRECISION_HINT='f32', INFERENCE_NUM_THREADS=torch.get_num_threads()))
     # OpenVINO removes identities and merges the names of their inputs and outputs.
     return lambda inputs: {name: values for output, values in model(inputs).items() for name in output.names}
 
@@ -208,22 +200,19 @@ def openvino_core() -> 'openvino.Core':
 
 RUNTIMES = dict(onnxruntime=open_onnxruntime, openvino=open_openvino)  # by the names of their packages
 REFERENCE = 'onnxruntime'  # the default; an export is refused only for what it computes in this runtime
-PRECISIONS = 'f32', 'bf16'
 
 
 def installed_runtimes() -> list[str]:
     return list(filter(find_spec, RUNTIMES))
 
 
-def open_session(path: Path, runtime: str | None = None, device: str | torch.device | None = None,
-                 precision: str | None = None) -> Session:
+def open_session(path: Path, runtime: str | None = None, device: str | torch.device | None = None) -> Session:
     """Loads an ONNX file; the result takes and returns a dict of arrays.
 
     Args:
         path (Path): The file.
         runtime (str | None): One of ``RUNTIMES``. Defaults to None, which means ``onnxruntime``.
         device (str | torch.device | None): Defaults to None, which uses a GPU if the runtime supports it.
-        precision (str | None): For OpenVINO, one of ``PRECISIONS``. Defaults to None, which means ``f32``.
 
     Raises:
         UsageError: If the runtime is unknown, not installed or older than the file, an argument is not supported, or
@@ -237,7 +226,7 @@ def open_session(path: Path, runtime: str | None = None, device: str | torch.dev
         extra = dict(onnxruntime='export').get(name, name)
         raise UsageError(f"{name} is not installed: pip install 'mmvit_backbones[{extra}]'")
     try:
-        return RUNTIMES[name](path, device, precision)
+        return RUNTIMES[name](path, device)
     except UsageError:
         raise
     except Exception as error:  # the runtimes' exceptions have no public base class
@@ -252,22 +241,14 @@ def is_exported(path: str) -> bool:
 class Exported:
     """A model exported by ``mmvit export``; the arguments are those of :func:`open_session`.
 
-    Copies, also those in other processes, load the file again. Logs a warning if the export found that the file differs
-    from PyTorch in the runtime.
-
-    Attributes:
-        deviation (str | None): What the file deviates from PyTorch in this runtime, beyond the limits of the export.
+    Copies, also those in other processes, load the file again.
     """
 
-    def __init__(self, path: Path, runtime: str | None = None, device: str | torch.device | None = None,
-                 precision: str | None = None) -> None:
-        self.session = open_session(path, runtime, device, precision)
-        self.arguments = path.absolute(), runtime, device, precision
+    def __init__(self, path: Path, runtime: str | None = None, device: str | torch.device | None = None) -> None:
+        self.session = open_session(path, runtime, device)
+        self.arguments = path.absolute(), runtime, device
         self.runtime, self.details = runtime or REFERENCE, details_of(path)
         self.task: str = self.details['task']
-        self.deviation: str | None = self.details['deviations'].get(self.runtime)
-        if self.deviation:
-            print_log(f'{path} differs from PyTorch in {self.runtime}: {self.deviation}', 'current', logging.WARNING)
 
     def __reduce__(self) -> tuple:
         return Exported, self.arguments
@@ -296,7 +277,7 @@ def details_of(path: Path) -> dict:
     try:
         model = onnx.load(path, load_external_data=False)
         found = {entry.key: entry.value for entry in model.metadata_props}.get(DETAILS)
-        details = dict(classes=[], palette=[], deviations={}) | json.loads(found or '{}')
+        details = dict(classes=[], palette=[]) | json.loads(found or '{}')
     except Exception as error:  # of protobuf, or of metadata in another format
         raise UsageError(f'{path} is not a valid mmvit export file: {first_line(error)}') from error
     if details.get('task') not in TASKS.values():

@@ -6,9 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from mmvit_backbones.engine.hooks.compile import compile_backbone, why_not_compiled
 from mmvit_backbones.errors import MMViTError, UsageError, first_line
-from mmvit_backbones.ops.graphs import limits_kept
 from mmvit_backbones.utils import versions
 
 from ..utils.counters import bytes_of, saved_storages
@@ -23,12 +21,12 @@ class Table(NamedTuple):
 
     Attributes:
         about (str): The conditions.
-        rows (list[dict]): One row per ``model``, in the ``runtime`` eager or compile. Rows of networks have
-            ``forward_ms``, the milliseconds of a forward pass in evaluation mode without gradients; ``step_ms``, those
-            of a forward and a backward pass in training mode; ``images_per_second`` of forward passes;
-            ``saved_bytes_per_image``; and ``forward_ratio``, ``step_ratio`` and ``saved_ratio``, relative to the
-            baseline in the first row. On a GPU, they also have ``gib``, the peak memory of a step. Rows of whole models
-            have ``step_ms``, ``images_per_second``, ``saved_bytes_per_image`` and ``gib``, or ``error``.
+        rows (list[dict]): One row per ``model``. Rows of networks have ``forward_ms``, the milliseconds of a forward
+            pass in evaluation mode without gradients; ``step_ms``, those of a forward and a backward pass in training
+            mode; ``images_per_second`` of forward passes; ``saved_bytes_per_image``; and ``forward_ratio``,
+            ``step_ratio`` and ``saved_ratio``, relative to the baseline in the first row. On a GPU, they also have
+            ``gib``, the peak memory of a step. Rows of whole models have ``step_ms``, ``images_per_second``,
+            ``saved_bytes_per_image`` and ``gib``, or ``error``.
     """
 
     about: str
@@ -36,7 +34,7 @@ class Table(NamedTuple):
 
     def __str__(self) -> str:
         figures = [{name: value for name, value in row.items() if name != 'error'} for row in self.rows]
-        errors = [f'{row["model"]} in {row["runtime"]} failed: {row["error"]}' for row in self.rows if 'error' in row]
+        errors = [f'{row["model"]} failed: {row["error"]}' for row in self.rows if 'error' in row]
         return '\n'.join([self.about, '', as_markdown(figures), *errors])
 
 
@@ -47,7 +45,7 @@ def measuring(threads: int) -> Iterator[None]:
     torch.set_num_threads(threads)
     try:
         # training is measured wherever this is called
-        with torch.inference_mode(False), torch.enable_grad(), limits_kept():
+        with torch.inference_mode(False), torch.enable_grad():
             yield
     except MMViTError:
         raise
@@ -68,17 +66,10 @@ class Contender:
     """
 
     def __init__(self, name: str, model: torch.nn.Module, images: torch.Tensor, precision: str = 'float32') -> None:
-        self.row: dict[str, Any] = dict(model=name, runtime='eager')
+        self.row: dict[str, Any] = dict(model=name)
         self.allocated = torch.cuda.memory_allocated() if images.is_cuda else 0  # by others
         self.model, self.images = model.to(images.device).train(), images
         self.autocast = versions.autocast(images.device.type, getattr(torch, precision))
-
-    def compile(self, dynamic: bool) -> None:
-        """Compiles the backbone as ``CompileHook`` does; raises UsageError if nothing can be compiled."""
-        if reason := why_not_compiled(self.images.device, 'inductor'):
-            raise UsageError(f'compile: nothing can be compiled, because {reason}')
-        compile_backbone(getattr(self.model, 'backbone', self.model), dynamic)
-        self.row['runtime'] = 'compile'
 
     def outputs(self) -> Any:
         """Returns what a step is computed from."""
@@ -95,14 +86,13 @@ class Contender:
         self.model.zero_grad(set_to_none=True)
 
     def measure_memory(self) -> None:
-        """Adds the bytes that autograd saves, which are unknown if compiled, and a GPU's peak memory of a step."""
-        if self.row['runtime'] == 'eager':
-            with saved_storages(self.model) as saved:
-                self.outputs()
-            self.row['saved_bytes_per_image'] = bytes_of(saved) // len(self.images)
-            del saved
+        """Adds the bytes that autograd saves, and a GPU's peak memory of a step."""
+        with saved_storages(self.model) as saved:
+            self.outputs()
+        self.row['saved_bytes_per_image'] = bytes_of(saved) // len(self.images)
+        del saved
         if self.images.is_cuda:
-            self.step()  # compiles, and allocates an optimizer's state
+            self.step()  # allocates an optimizer's state
             torch.cuda.reset_peak_memory_stats()
             self.step()
             self.row['gib'] = (torch.cuda.max_memory_allocated() - self.allocated) / 2**30

@@ -23,12 +23,12 @@ from .whole_models import is_whole, measure_whole_models
 SWIN_TINY = 'timm:swin_tiny_patch4_window7_224'
 def benchmark(networks: Sequence[str], baseline: str | None = None, dense: bool = False,
               size: int | Sequence[int] | None = None, batch_size: int | None = None, repeats: int = 7,
-              threads: int = 2, device: str = 'cpu', precision: Precision = 'float32', compile: bool = False) -> Table:
+              threads: int = 2, device: str = 'cpu', precision: Precision = 'float32') -> Table:
     """Measures the time and memory of networks with random weights relative to a baseline, or of whole models.
 
-    A network and the baseline are timed alternately, and each relative time is the median of ``repeats`` ratios. The
-    baseline runs in eager mode. Of whole models, a step of the training is measured: preprocessing, losses, gradients
-    and optimizer, without data loading, on random images and annotations. Each model is alone in memory.
+    A network and the baseline are timed alternately, and each relative time is the median of ``repeats`` ratios. Of
+    whole models, a step of the training is measured: preprocessing, losses, gradients and optimizer, without data
+    loading, on random images and annotations. Each model is alone in memory.
 
     Args:
         networks (Sequence[str]): Names, shell patterns and ``timm:NAME``; or for whole models configs, by name or file,
@@ -44,8 +44,6 @@ def benchmark(networks: Sequence[str], baseline: str | None = None, dense: bool 
         device (str): Device of the measurements, e.g. ``'cuda'``. Defaults to ``'cpu'``.
         precision (str): Dtype of autocast, ``'float16'`` or ``'bfloat16'``, or ``'float32'`` without autocast, whatever
             that of a config. Defaults to ``'float32'``.
-        compile (bool): Whether to compile the blocks of the networks as ``CompileHook`` does, or those of other
-            libraries as a whole. Defaults to False.
 
     Raises:
         UsageError: If a network or a config cannot be built or measured with these arguments. Too little memory of a
@@ -56,7 +54,7 @@ def benchmark(networks: Sequence[str], baseline: str | None = None, dense: bool 
     if any(map(is_whole, networks)):
         if option := 'baseline' if baseline else 'dense' if dense else '':
             raise UsageError(f'{option} (--{option}) is for networks, got whole models, i.e. configs or work dirs')
-        return measure_whole_models(networks, size, batch_size or 2, repeats, threads, device, precision, compile)
+        return measure_whole_models(networks, size, batch_size or 2, repeats, threads, device, precision)
     names, baseline = list_names(networks), baseline or SWIN_TINY
     height, width = height_and_width(((448, 672) if dense else 224) if size is None else size)
     with measuring(threads):
@@ -67,17 +65,13 @@ def benchmark(networks: Sequence[str], baseline: str | None = None, dense: bool 
             rows = [other.row]
             for name in names:
                 contender = Contender(name, build(name, 'network', dense, (height, width)), images, precision)
-                if compile:
-                    contender.compile(dense)
                 contender.measure_memory()
                 for part in 'forward', 'step':
                     time_beside(other, contender, part, repeats)
                 rows.append(contender.row)
                 print(contender.row, file=sys.stderr, flush=True)
-                torch.compiler.reset()  # frees compiled programs, whose number is limited
     for row in rows:
-        if 'saved_bytes_per_image' in row:
-            row['saved_ratio'] = round(row['saved_bytes_per_image'] / other.row['saved_bytes_per_image'], 3)
+        row['saved_ratio'] = round(row['saved_bytes_per_image'] / other.row['saved_bytes_per_image'], 3)
     about = (f'{name_of(images.device)}, torch {torch.__version__}, {height} x {width} (height x width), batch '
              f'{len(images)}, {precision}, {threads} CPU threads, random weights, median of {repeats}; ratios are '
              f'relative to {baseline}')

@@ -14,7 +14,6 @@ from mmengine.config import Config
 from mmengine.model import BaseModule
 from mmengine.optim import build_optim_wrapper
 
-from mmvit_backbones.engine.hooks.compile import is_classifier
 from mmvit_backbones.errors import TrainingError, UsageError
 from mmvit_backbones.utils.image_sizes import height_and_width
 from mmvit_backbones.utils.initialization import loads_weights
@@ -41,7 +40,7 @@ def is_whole(name: str) -> bool:
 
 
 def measure_whole_models(names: Sequence[str], size: int | Sequence[int] | None, batch_size: int, repeats: int,
-                         threads: int, device: str, precision: Precision, compile: bool) -> Table:
+                         threads: int, device: str, precision: Precision) -> Table:
     """Returns the time and the memory of a step of the training of whole models; see :func:`.benchmark`."""
     if others := [name for name in names if not is_whole(name)]:
         raise UsageError(f'{others[0]} is no config or work dir; whole models are measured alone')
@@ -57,13 +56,11 @@ def measure_whole_models(names: Sequence[str], size: int | Sequence[int] | None,
         raise UsageError(f'precision {precision} of detectors needs a GPU, because mmcv has no kernels for it on CPUs')
     with measuring(threads), torch.cuda.device(at) if at.type == 'cuda' else nullcontext():
         for name, cfg in cfgs.items():
-            row: dict[str, Any] = dict(model=Path(name).stem, runtime='compile' if compile else 'eager')
+            row: dict[str, Any] = dict(model=Path(name).stem)
             model = None
             try:
                 with named('the model'), pytorch_errors_named():
                     model = WholeModel(cfg, sides, batch_size, at, precision)
-                    if compile:
-                        model.compile(dynamic=not is_classifier(model.model))
                     model.measure_memory()
                     model.measure_step(repeats)
                     row = {**model.row, 'model': row['model']}
@@ -139,8 +136,7 @@ def with_image_size(cfg: Config, size: tuple[int, int]) -> Config:
 
 
 def free_memory() -> None:
-    """Lets go of graphs and of a GPU's memory that no tensor uses."""
-    torch.compiler.reset()
+    """Lets go of cycles and of a GPU's memory that no tensor uses."""
     gc.collect()
     torch.cuda.empty_cache()
 

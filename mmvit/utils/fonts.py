@@ -14,7 +14,7 @@ def font_for(text: str) -> str | None:
     """Returns the file of a font that has all characters of a text; if there is none, says so once and returns None."""
     needed = {ord(character) for character in text if not character.isspace()}
     for path in _fonts():
-        if needed <= _characters(path) and _is_scalable(path):
+        if needed <= _characters(path):
             return path
     _without_font.append(text)
     if len(_without_font) == 1:
@@ -42,17 +42,9 @@ def _fonts() -> Iterator[str]:
 @cache
 def _characters(path: str) -> frozenset[int]:
     from matplotlib.ft2font import FT2Font
+    from PIL import ImageFont
     try:
+        ImageFont.truetype(path, 17)  # fonts of colored emoji have one size
         return frozenset(FT2Font(path).get_charmap())
     except (OSError, RuntimeError):  # a damaged font, or one of bitmaps
         return frozenset()
-
-
-@cache
-def _is_scalable(path: str) -> bool:
-    from PIL import ImageFont
-    try:
-        ImageFont.truetype(path, 17)
-    except OSError:  # fonts of colored emoji have one size
-        return False
-    return True

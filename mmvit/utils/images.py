@@ -109,8 +109,7 @@ def digest_at(path: str | Path) -> str | None:
     return ''
 
 
-def _look(source: str | Path | bytes, decodes: bool = True, is_trusted: bool = True
-          ) -> tuple[ImageInfo, np.ndarray | None]:
+def _look(source: str | Path | bytes, decodes: bool = True) -> tuple[ImageInfo, np.ndarray | None]:
     """Returns the facts of an image and, if it was decoded, its 8-bit BGR pixels as in the training pipelines.
 
     Pillow would show other pixels of TIFF images with an alpha channel.
@@ -123,10 +122,9 @@ def _look(source: str | Path | bytes, decodes: bool = True, is_trusted: bool = T
             info, pixels = facts_of(file)._replace(digest=digest), None
             if info.fault or info.format in QUICK and not decodes:
                 return info, None
-            if info.format or is_trusted:
-                file.seek(0)
-                with suppress(cv2.error):
-                    pixels = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
+            file.seek(0)
+            with suppress(cv2.error):
+                pixels = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
     except OSError as error:
         return ImageInfo(f'cannot be read: {first_line(error)}'), None
     if pixels is None:
@@ -169,7 +167,7 @@ def _turned_size(image: Image.Image) -> tuple[int, int]:
     return width, height
 
 
-def read_rgb(source: Content, name: str | None = None, is_trusted: bool = True) -> Image.Image:
+def read_rgb(source: Content, name: str | None = None) -> Image.Image:
     """Decodes an image as RGB in the same way as the training pipelines, with OpenCV.
 
     Applies the EXIF orientation, keeps the upper 8 of 16 bits, and converts palette, gray and CMYK images to RGB. Drops
@@ -178,8 +176,6 @@ def read_rgb(source: Content, name: str | None = None, is_trusted: bool = True) 
     Args:
         source (Content): Path or encoded image that OpenCV reads, or a Pillow image.
         name (str | None): Name of the image in error messages. Defaults to None, which uses the path.
-        is_trusted (bool): Whether to read files that Pillow refuses, as those of more than 179 million pixels, which
-            may be small files that unpack to gigabytes. Defaults to True.
 
     Raises:
         UsageError: If OpenCV cannot read the image, or it has no or too many pixels, or floating-point pixels.
@@ -187,7 +183,7 @@ def read_rgb(source: Content, name: str | None = None, is_trusted: bool = True) 
     name = name or (f'image {source}' if isinstance(source, (str, Path)) else 'the image')
     if isinstance(source, Image.Image):
         return _converted(source, name)
-    info, pixels = _look(source, is_trusted=is_trusted)
+    info, pixels = _look(source)
     if pixels is None:
         raise UsageError(f'{name} {info.fault}')
     return Image.fromarray(np.ascontiguousarray(pixels[..., ::-1]))

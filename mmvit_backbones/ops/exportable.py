@@ -1,8 +1,4 @@
-"""Identities for exporters: each function equals a plain formula that the named exporter refuses or computes wrongly.
-
-``tests/export/test_exportable.py`` exports the plain formulas, too, and fails when one becomes right: then its function
-can go.
-"""
+"""Identities for exporters: each function equals a plain formula that the named exporter refuses or gets wrong."""
 import torch
 from torch import Tensor
 

@@ -156,15 +156,6 @@ def test_layers_of_the_learning_rate_decay(network):
     assert model.get_layer_depth('head.fc.weight', 'backbone.') == (len(layers) - 1, len(layers))
 
 
-def test_layers_of_a_stage_with_several_blocks():
-    arch = {**TINY_CONFIGS['RegionViT']['arch'], 'depths': [1, 2, 1, 1]}
-    model = fresh_model('RegionViT', arch=arch)
-    depths = {name: model.get_layer_depth(f'{name}.weight')[0]
-              for name in ('stages.1.projection.norm', 'stages.1.peg', 'stages.1.blocks.0.norm1',
-                           'stages.1.blocks.1.norm1', 'norm1')}
-    assert list(depths.values()) == [2, 2, 2, 3, 3]
-
-
 @pytest.mark.parametrize('network, names', [
     ('ReSwin', ['patch_embed.proj.bias', 'stages.0.downsample.norm.bias', 'stages.1.blocks.0.norm1.bias',
                 'stages.2.blocks.0.norm1.bias', 'stages.3.blocks.0.norm1.bias', 'norm0.bias']),

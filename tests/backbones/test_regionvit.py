@@ -36,15 +36,6 @@ def test_images_larger_than_the_windows_can_cover_are_refused(local_embed, large
 
 
 @torch.no_grad()
-def test_limits_of_the_image_size_depend_on_smaller_windows_only():
-    assert build(window_size=(4, 4, 7, 7)).eval()(torch.rand(1, 3, 300, 32))[-1].shape[2:] == (10, 1)
-    model = build(window_size=(4, 2, 4, 4)).eval()
-    assert model(torch.rand(1, 3, 16, 16))[-1].shape[2:] == (1, 1)
-    with raises(ValueError, '16 x 16', '17 x 16'):
-        model(torch.rand(1, 3, 17, 16))
-
-
-@torch.no_grad()
 def test_shapes_with_one_convolution():
     """A single pixel beyond a multiple of 4 adds no token. At 57 pixels, the last window contains only padding."""
     model = build('1conv', window_size=7).eval()

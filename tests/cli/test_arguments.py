@@ -32,7 +32,7 @@ def test_the_smallest_and_largest_allowed_values_are_accepted(subcommand, option
 @pytest.mark.parametrize('subcommand, option, value, allowed', [
     ('train', '--seed', '4294967296', 'from 0 to 4294967295'), ('train', '--epochs', '1000000000', 'to 999999999'),
     ('train', '--epochs', '1.5', "'1.5' is not an integer"), ('train', '--lr', '0', 'above 0'),
-    ('train', '--lr', 'x', "'x' is not"), ('train', '--lr', 'nan', 'finite'), ('serve', '--port', '65536', 'to 65535'),
+    ('train', '--lr', 'x', "'x' is not"), ('train', '--lr', 'nan', 'finite'),
     ('test', '--out', '', "'' is not a folder"), ('train', '--work-dir', f'{TINY}/work', 'is not a folder'),
     ('train', '--val-fraction', '1', 'above 0 and below 1'),
     ('test', '--wait-time', '-0.1', 'from 0 to inf'), ('predict', '--score-thr', '1.01', 'from 0 to 1'),

@@ -182,19 +182,6 @@ def test_a_backbone_of_another_library_is_compiled_as_a_whole(tmp_path):
     assert counter.frame_count == 1 and counter.op_count == 3
 
 
-@pytest.mark.parametrize('stance', ['force_eager', 'fail_on_recompile'])
-def test_training_is_compiled_whatever_the_stance_which_is_restored(stance, tmp_path):
-    counter = CompileCounter()
-    with torch.compiler.set_stance(stance):
-        runner = runner_of(tmp_path, model=Plain(), custom_hooks=[CompileHook(backend=counter)],
-                           val_dataloader=loader_of(), val_cfg={}, val_evaluator=Evaluator([]),
-                           test_dataloader=loader_of(), test_cfg={}, test_evaluator=Evaluator([]))
-        runner.train()
-        assert counter.frame_count == 1
-        runner.test()
-        assert torch._dynamo.eval_frame._stance.stance == stance
-
-
 def test_rates_of_compiled_blocks_are_copied_moved_and_saved_with_the_network():
     """They are no part of checkpoints, and stay in float32 in half precision."""
     model = fresh_model('ReSwin', drop_path_rate=0.2)

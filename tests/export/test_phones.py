@@ -1,13 +1,27 @@
 """ExecuTorch's and LiteRT's files equal PyTorch, and Core ML Tools converts; ``make test-exports`` has them."""
+from pathlib import Path
+
 import pytest
 import torch
-from exporters import convert_to_core_ml, run_in_executorch, run_in_litert
 from helpers import each_network, fresh_model
 from torch import Tensor, nn
 
 pytest.importorskip('executorch')
 
 pytestmark = [pytest.mark.compiler, pytest.mark.filterwarnings('ignore')]  # warnings of ExecuTorch
+
+
+def run_in_executorch(model: nn.Module, x: Tensor, path: Path, **options) -> list[Tensor]:
+    """Lowers a model with XNNPACK, and runs it."""
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+    from executorch.runtime import Runtime
+    partitioner = XnnpackPartitioner(**options)
+    lowered = to_edge_transform_and_lower(torch.export.export(model, (x, )), partitioner=[partitioner])
+    path.write_bytes(lowered.to_executorch().buffer)
+    method = Runtime.get().load_program(path).load_method('forward')
+    assert method is not None
+    return [result.clone() for result in method.execute((x, ))]
 
 
 def network_and_images(network: str, size: tuple[int, int]) -> tuple[nn.Module, Tensor]:
@@ -34,16 +48,20 @@ def test_executorch(network, size, tmp_path):
 
 
 @each_network
-def test_litert(network, tmp_path, request):
-    pytest.importorskip('litert_torch')
+def test_litert(network, request):
+    litert_torch = pytest.importorskip('litert_torch')
     if network in ('ReMViTv2', 'SwinVSA', 'ViTAEv2VSA'):  # the first is wrong without an error (docs/export.md)
         request.applymarker(pytest.mark.xfail(strict=True))
     model, images = network_and_images(network, (64, 64))
-    check(network, 'LiteRT', run_in_litert(model, images, tmp_path), model(images))
+    maps = litert_torch.convert(model, (images, ))(images.numpy())
+    found = [torch.from_numpy(part) for part in (maps if isinstance(maps, (list, tuple)) else [maps])]
+    check(network, 'LiteRT', found, model(images))
 
 
 @each_network
-def test_core_ml_tools(network, tmp_path):
+def test_core_ml_tools(network):
     """Files run on Apple's devices only."""
-    pytest.importorskip('coremltools')
-    convert_to_core_ml(fresh_model(network).eval().requires_grad_(False), torch.rand(1, 3, 64, 64), tmp_path)
+    coremltools = pytest.importorskip('coremltools')
+    model, images = network_and_images(network, (64, 64))
+    program = torch.export.export(model, (images, )).run_decompositions({})
+    coremltools.convert(program, minimum_deployment_target=coremltools.target.iOS17, skip_model_load=True)

@@ -44,6 +44,8 @@ def test_all_bad_files_of_a_folder_are_listed(tmp_path):
     errors, _ = errors_and_warnings(folder_problems(seg_folder=tmp_path, val_fraction=0.2))
     listed = [error for error in errors if 'list all' not in error]
     assert len(listed) == 7 and all('cannot be read' in error for error in listed)
+    with raises(UsageError, 'error 1 of 7'):
+        read_folder('seg_folder', tmp_path, val_fraction=0.2)
 
 
 @pytest.mark.parametrize('name, folder', [

@@ -6,8 +6,6 @@ import torch
 from helpers import raises
 
 from mmvit.measuring import benchmark
-from mmvit.measuring.contenders import Contender
-from mmvit.measuring.speed import time_beside
 from mmvit_backbones.errors import UsageError
 
 
@@ -57,16 +55,3 @@ def test_times_and_memory_are_relative_to_the_baseline():
     assert row['saved_ratio'] == pytest.approx(ratio, rel=1e-2) and ratio < 1
     assert '64 x 96' in full.about and 'batch 2' in full.about and 'bfloat16' in mixed.about
     assert mixed.rows[1]['saved_bytes_per_image'] != row['saved_bytes_per_image']
-
-
-@pytest.mark.compiler
-def test_a_compiled_network_is_timed_beside_an_eager_one():
-    images = torch.randn(2, 3, 8, 8)
-    contenders = [Contender('net', torch.nn.Conv2d(3, 4, 1), images) for _ in range(2)]
-    contenders[1].compile(dynamic=False)
-    for contender in contenders:
-        contender.measure_memory()
-    for part in 'forward', 'step':
-        time_beside(*contenders, part, 1)
-    assert [row.row['runtime'] for row in contenders] == ['eager', 'compile']
-    assert all(row.row['forward_ms'] > 0 and row.row['step_ratio'] > 0 for row in contenders)

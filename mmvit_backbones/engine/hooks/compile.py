@@ -28,9 +28,8 @@ class CompileHook(Hook):
     Where nothing can be compiled, because a compiler or Triton is missing, for example, training runs eagerly after a
     warning. The first process decides this for all.
 
-    Eager blocks, PyTorch's limit of graphs and the caller's ``torch.compiler.set_stance`` are restored when training
-    ends. MMEngine calls no hook after an exception, so a program that goes on after one must call :meth:`restore`, as
-    ``mmvit.train`` does.
+    Eager blocks and PyTorch's limit of graphs are restored when training ends. MMEngine calls no hook after an
+    exception, so a program that goes on after one must call :meth:`restore`, as ``mmvit.train`` does.
 
     Args:
         backend (str): Backend of ``torch.compile``. Defaults to ``'inductor'``.
@@ -41,7 +40,7 @@ class CompileHook(Hook):
 
     def __init__(self, backend: Any = 'inductor') -> None:
         self.backend, self.is_compiled = backend, False
-        # Compiling whatever the caller's stance, more graphs than PyTorch's limit, and compiled blocks.
+        # More graphs than PyTorch's limit, and compiled blocks; blocks that run eagerly in a validation.
         self.training, self.evaluation = ExitStack(), ExitStack()
 
     def before_train(self, runner: Runner) -> None:
@@ -51,7 +50,6 @@ class CompileHook(Hook):
         if reason := reasons[0]:
             runner.logger.warning(f'nothing is compiled, because {reason}; training runs eagerly')
             return
-        self.training.enter_context(torch.compiler.set_stance('default'))
         self.training.enter_context(limits_kept())
         self.is_compiled = True
         compile_backbone(model.backbone, not is_classifier(model), self.backend)
@@ -70,7 +68,7 @@ class CompileHook(Hook):
         self.restore()
 
     def restore(self) -> None:
-        """Lets the backbone run eagerly, and gives PyTorch its limits and stance of before, if this was not done."""
+        """Lets the backbone run eagerly, and gives PyTorch its limit of before, if this was not done."""
         self.evaluation.close()
         self.training.close()
 

@@ -1,85 +1,15 @@
-"""Goldens of Refiner-ViT: parts of the network, training passes of the whole network, and token labels."""
+"""Goldens of Refiner-ViT: positions, training passes of the whole network, and token labels."""
 import numpy as np
 import pytest
 import torch
-from golden import fill_state_dict, make_input
+from golden import make_input
 
-from mmvit_backbones.backbones.refiner_vit import (
-    Refiner,
-    RefinerAttention,
-    RefinerBlock,
-    RefinerPatchEmbed,
-    SharedAttention,
-)
 from mmvit_backbones.datasets import PoolTokenLabels
 from mmvit_backbones.heads import TokenLabelHead
 from mmvit_backbones.layers.position_embedding import PositionEmbedding
 from mmvit_backbones.losses import MapSimilarityLoss
 from mmvit_backbones.ops.resizing import resize_positions
 from mmvit_backbones.zoo.converters import refiner
-from mmvit_backbones.zoo.converters.layout import rename
-
-
-def converted(golden: dict, prefix: str, ours: str, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Returns a golden's weights under our names.
-
-    The golden is of a module that is called ``prefix`` in the authors' network and ``ours`` in our backbone.
-    """
-    weights = {prefix + key: value for key, value in fill_state_dict(golden['state_dict'], dtype).items()}
-    return {key.removeprefix(f'backbone.{ours}'): value
-            for key, value in rename(weights, refiner.NAMES, 'Refiner-ViT', 'the golden').items()}
-
-
-def load(module: torch.nn.Module, weights: dict[str, torch.Tensor], dtype: torch.dtype) -> torch.nn.Module:
-    missing, unexpected = module.load_state_dict(weights, strict=False)
-    assert not unexpected and all(key.endswith('num_batches_tracked') for key in missing)
-    return module.to(dtype).eval()
-
-
-def carried_maps(case: dict, dtype: torch.dtype) -> torch.Tensor | None:
-    if 'carry_shape' not in case:
-        return None
-    return case['gain'] * make_input(case['carry_shape'], case['carry_seed'], dtype)
-
-
-@torch.no_grad()
-def stem(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    module = RefinerPatchEmbed(3, golden['variant_kwargs']['embed_dim']).to(dtype)
-    load(module, converted(golden, 'patch_embed.', 'embed.patches.', dtype), dtype)
-    return {'out': module(make_input(case['shape'], case['seed'], dtype))}
-
-
-@torch.no_grad()
-def attention(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    kwargs = golden['variant_kwargs']
-    kind, index = (SharedAttention, 1) if kwargs['shared'] else (RefinerAttention, 0)
-    module = kind(kwargs['dim'], kwargs['num_heads']).to(dtype)
-    load(module, converted(golden, f'blocks.{index}.attn.', f'blocks.{index}.attn.', dtype), dtype)
-    out, carried = module(make_input(case['shape'], case['seed'], dtype), carried_maps(case, dtype))
-    return {'out': out, 'carry_out': carried}
-
-
-@torch.no_grad()
-def refine(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    module = Refiner(golden['variant_kwargs']['num_heads']).to(dtype)
-    load(module, converted(golden, 'blocks.1.attn.DLA.', 'blocks.1.attn.refiner.', dtype), dtype)
-    module.train(case['call'] == 'train')
-    out = module(case['gain'] * make_input(case['shape'], case['seed'], dtype))
-    return {'out': out, **{key.replace('norm', 'bn'): value for key, value in module.state_dict().items()}}
-
-
-@torch.no_grad()
-def blocks(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    kwargs = golden['variant_kwargs']
-    modules = torch.nn.ModuleList(
-        RefinerBlock(kwargs['dim'],
-                     (SharedAttention if i % 2 else RefinerAttention)(kwargs['dim'], kwargs['num_heads']),
-                     kwargs['mlp_ratio'], 0.) for i in range(kwargs['depth'])).to(dtype)
-    load(modules, converted(golden, '', 'blocks.', dtype), dtype)
-    x, carried = case['gain'] * make_input(case['shape'], case['seed'], dtype), None
-    for module in modules:
-        x, carried = module(x, carried)
-    return {'out': x, 'carry_out': carried}
 
 
 @torch.no_grad()
@@ -159,8 +89,7 @@ def token_label_loss(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, 
     return {'value': sum(losses.values())}
 
 
-OPERATORS = {'op_stem': stem, 'op_attention': attention, 'op_shared_attention': attention, 'op_refiner': refine,
-             'op_blocks': blocks, 'op_pos_embed': positions, 'op_token_label_target': token_label_target,
+OPERATORS = {'op_pos_embed': positions, 'op_token_label_target': token_label_target,
              'op_token_label_loss': token_label_loss}
 DETAILS = {'RefinerViT': details}
 TRAINING_PASSES = {'RefinerViT': train}

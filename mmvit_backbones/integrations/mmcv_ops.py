@@ -91,8 +91,8 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
         return scores.new_tensor([int(group[0]) for group in groups], dtype=torch.long)
     # Among equal scores, the order is that of a sort that is not stable. torchvision's is, so it gets ranks.
     order = scores.sort(0, descending=True)[1]
-    ranks = -torch.arange(len(order), device=boxes.device).to(boxes.dtype)
-    return order[torchvision_nms(boxes[order], ranks, float32(iou_threshold))]
+    ranks = -torch.arange(len(order), dtype=torch.float32, device=boxes.device)
+    return order[torchvision_nms(boxes[order].float(), ranks, float32(iou_threshold))]  # if empty, of any dtype
 
 
 @in_own_dtype

@@ -35,10 +35,7 @@ def keys() -> Iterator[str]:
 
 
 def state_dicts() -> Iterator[str]:
-    """Yields a digest of the names, shapes and order in the checkpoints of each tiny network.
-
-    ``python tools/dev/diff_state_dicts.py NETWORK COMMIT`` shows the difference to a commit.
-    """
+    """Yields a digest of the names, shapes and order in the checkpoints of each tiny network."""
     for network in TINY_CONFIGS:
         shapes = '\n'.join(f'{name} {tuple(x.shape)}' for name, x in fresh_model(network).state_dict().items())
         yield f'{network} {sha256(shapes.encode()).hexdigest()[:16]}'

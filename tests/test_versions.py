@@ -1,11 +1,14 @@
 """The functions of utils/versions.py work, and features that need a newer PyTorch raise errors."""
+import sys
+from importlib.metadata import distributions
+
 import pytest
 import torch
 from helpers import fresh_model, images, raises, relative_error
 
 import mmvit
 from mmvit.measuring import benchmark
-from mmvit.measuring.doctor import check_kernels
+from mmvit.measuring.doctor import check_kernels, check_package
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils import versions
 
@@ -54,3 +57,10 @@ def test_networks_are_measured():
     assert all(row['step_ms'] > 0 for row in rows)
     _, wrong = check_kernels(torch.device('cpu'))
     assert not wrong
+
+
+def test_doctor_says_how_to_get_a_module_of_old_versions_of_setuptools(monkeypatch):
+    """Upstream's MMEngine imports it when a config is read, its fork does not."""
+    monkeypatch.setitem(sys.modules, 'pkg_resources', None)
+    _, problem = check_package('mmengine')
+    assert "pip install 'setuptools<81'" in problem if any(distributions(name='mmengine')) else problem is None

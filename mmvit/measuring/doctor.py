@@ -19,7 +19,6 @@ from mmvit_backbones.version import __version__
 
 from ..utils.frameworks import import_quietly
 
-PACKAGES = 'mmcv', 'mmdet', 'mmseg', 'mmpretrain'
 NETWORKS = 'reswin_tiny', 'vitaev2_vsa_small'  # which run all operators
 # Of the mean deviation of maps and gradients, which is 1e-6 in float32 and 3e-2 in bfloat16 by rounding alone.
 LIMITS = {torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.1}
@@ -33,7 +32,7 @@ def diagnose() -> tuple[list[str], list[str]]:
     """
     device = torch.device('cuda', torch.cuda.current_device()) if torch.cuda.is_available() else torch.device('cpu')
     right, wrong = check_kernels(device)
-    packages, broken = zip(*map(check_package, PACKAGES))
+    packages, broken = zip(*map(check_package, PROVIDERS))
     state, works = describe_operators()
     operators = f'operators of mmcv: {state}'
     problems = [*find_conflicts(), *filter(None, broken), *([] if works else [operators]), *wrong]
@@ -48,17 +47,21 @@ def describe_machine() -> str:
 
 
 def check_package(package: str) -> tuple[str, str | None]:
-    """Returns a line with the version of an OpenMMLab package, or its installation, and why it cannot be imported."""
+    """Returns a line with the version of an OpenMMLab package, or its installation, and why it does not work."""
     found = [entry for name in PROVIDERS[package] for entry in distributions(name=name)]
     if not found:
         return f'{package}: not installed; {install_command(package)}', None
     problem = None
     try:
         import_module(package)
-        if package != 'mmcv':
+        if package == 'mmengine':
+            import_module('mmengine.utils').is_installed(package)  # upstream's imports a module of old setuptools
+        elif package != 'mmcv':
             import_quietly(package)  # what a run imports, too
     except Exception as error:  # a broken environment can raise any exception
-        problem = f'{package} cannot be imported: {first_line(error)}; see docs/troubleshooting.md'
+        lacks_module = getattr(error, 'name', None) == 'pkg_resources'
+        remedy = "pip install 'setuptools<81'" if lacks_module else 'see docs/troubleshooting.md'
+        problem = f'{package} does not work: {first_line(error)}; {remedy}'
     return f'{package}: {found[0].metadata["Name"]} {found[0].version}', problem
 
 

@@ -4,9 +4,8 @@
 it if there is no compiled ``_ext``. So it imports nothing of this package: the copy works without it, too.
 
 Functions have the names and arguments of mmcv's. They run in the dtype of their tensors, also under autocast, and raise
-errors where the compiled ones have no kernel for it, except that torchvision's kernels also take float64 in ``nms``. On
-CPUs, results are those of compiled mmcv; docs/upstream.md says where they differ, and what other functions do, which
-raise NotImplementedError.
+errors where the compiled ones have no kernel for it. On CPUs, results are those of compiled mmcv; docs/upstream.md says
+where they differ, and what other functions do, which raise NotImplementedError.
 
 Arguments without an annotation are tensors, then integers, as mmcv calls them.
 """
@@ -30,7 +29,6 @@ from torch import Tensor
 from torchvision.ops import RoIAlign, deform_conv2d
 from torchvision.ops import nms as torchvision_nms
 
-COMMAND = 'python -m mmvit_backbones.integrations.mmcv_ops'
 FIRST_LINE = '# Written by mmvit_backbones'  # and its version
 DISTRIBUTION = 'mmvit-mmcv-ops'  # as which pip and uv list the copy
 
@@ -79,34 +77,37 @@ def get_compiling_cuda_version() -> str:
 # ---- boxes: (N, 4), of corners x1, y1, x2, y2
 
 
+def require_float32(boxes: Tensor) -> None:
+    if len(boxes) and boxes.dtype != torch.float32:
+        raise RuntimeError(f'mmcv has no kernel for boxes in {boxes.dtype}, only in torch.float32')
+
+
 @in_own_dtype
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
     """Returns the indices of the boxes that non-maximum suppression keeps, best first."""
-    threshold = float32(iou_threshold)
-    if not len(boxes):  # for which mmcv needs no kernel
-        return scores.new_empty(0, dtype=torch.long)
+    require_float32(boxes)
     if offset:  # which torchvision does not know; sums with corners that are larger by a pixel are rounded otherwise
-        groups = suppressed(boxes, scores, lambda overlap: overlap > threshold, offset)
-        return torch.stack([group[0] for group in groups])
+        groups = suppressed(boxes, scores, torch.gt, iou_threshold, offset)
+        return scores.new_tensor([int(group[0]) for group in groups], dtype=torch.long)
     # Among equal scores, the order is that of a sort that is not stable. torchvision's is, so it gets ranks.
     order = scores.sort(0, descending=True)[1]
-    ranks = -torch.arange(len(order), device=boxes.device).to(boxes.dtype)
-    return order[torchvision_nms(boxes[order], ranks, threshold)]
+    ranks = -torch.arange(len(order), dtype=torch.float32, device=boxes.device)
+    return order[torchvision_nms(boxes[order].float(), ranks, float32(iou_threshold))]  # if empty, of any dtype
 
 
 @in_own_dtype
 def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
     """Returns the index of each kept box, followed by those which it suppresses; ``dets`` has scores in column 5."""
-    threshold = float32(iou_threshold)
-    return [group.tolist() for group in suppressed(dets[:, :4], dets[:, 4], lambda overlap: overlap >= threshold, 0)]
+    require_float32(dets)
+    return [group.tolist() for group in suppressed(dets[:, :4], dets[:, 4], torch.ge, iou_threshold, 0)]
 
 
-def suppressed(boxes: Tensor, scores: Tensor, suppresses: Callable[[Tensor], Tensor], offset: int) -> list[Tensor]:
+def suppressed(boxes: Tensor, scores: Tensor, exceeds: Callable, iou_threshold: float, offset: int) -> list[Tensor]:
     """Returns the indices of each kept box and of those which it suppresses, in the order of scores."""
     order, groups = scores.sort(0, descending=True)[1], []
     boxes, is_free = boxes[order], torch.ones_like(order, dtype=torch.bool)
     for start in range(0, len(order), 256):  # as many rows of overlaps fit into memory
-        rows = suppresses(overlaps_of(boxes[start:start + 256, None], boxes, offset))
+        rows = exceeds(overlaps_of(boxes[start:start + 256, None], boxes, offset), float32(iou_threshold))
         for place, row in enumerate(rows, start):
             if is_free[place]:
                 row[place] = True
@@ -132,6 +133,7 @@ def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, iou_threshold: float, s
 
     ``method`` is 0 for hard suppression, 1 for weights of 1 - IoU, 2 for a Gaussian of the IoU with variance ``sigma``.
     """
+    require_float32(boxes)
     indices, scores, place = torch.arange(len(boxes), device=boxes.device), scores.clone(), 0
     while place < len(indices):
         # NaN, from the IoU of two boxes without an area, is not above other scores, and none is above it.
@@ -161,6 +163,7 @@ def fill_gaps(is_left: Tensor) -> Tensor:
     return order
 
 
+@in_own_dtype
 def bbox_overlaps(bboxes1: Tensor, bboxes2: Tensor, ious: Tensor, mode: int, aligned: bool, offset: int) -> None:
     """Writes intersections over unions (``mode`` 0) or over the areas of ``bboxes1`` (1) to ``ious``.
 
@@ -361,9 +364,7 @@ def log(probabilities: Tensor) -> Tensor:
 
 def weights_of(weight: Tensor, target: Tensor, input: Tensor) -> Tensor:
     """Returns the weights of the targets' classes, 1 for background and without weights."""
-    if not weight.numel():
-        return input.new_ones(len(target))
-    return F.pad(weight, (0, 1), value=1)[target.clamp(min=-1)]
+    return torch.cat([weight, weight.new_ones(input.shape[1] + 1 - len(weight))])[target.clamp(min=-1)]
 
 
 # ---- the command
@@ -371,7 +372,7 @@ def weights_of(weight: Tensor, target: Tensor, input: Tensor) -> Tensor:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Copies this file into mmcv's folder, or removes the copy, and prints what was done."""
-    parser = argparse.ArgumentParser(prog=COMMAND, description="Writes mmcv's operators in Python into mmcv's folder.")
+    parser = argparse.ArgumentParser(description="Writes mmcv's operators in Python into mmcv's folder.")
     parser.add_argument('--remove', action='store_true', help='remove what this command wrote')
     parser.add_argument('--force', action='store_true', help='also write into a checkout, or over a file of others')
     args = parser.parse_args(arguments)

@@ -49,7 +49,7 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--tensorboard', action='store_true')
     parser.add_argument('--wandb', action='store_true')
     add_fine_tuning_arguments(parser.add_argument_group('a network and a folder'), OPTIONS)
-    return with_help(parser, 'configs.scripts.training_config', 'configs.scripts.shorthand_options',
+    return with_help(parser, 'configs.openmmlab_scripts.training_config', 'configs.openmmlab_scripts.shorthand_options',
                      'recipes.arguments.FineTuning')
 
 

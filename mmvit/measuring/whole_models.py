@@ -21,7 +21,7 @@ from mmvit_backbones.utils.openmmlab_models import init_weights, log_from
 
 from ..configs.files import config_of, merge_options
 from ..configs.naming import kind_of
-from ..configs.scripts import bfloat16_options
+from ..configs.openmmlab_scripts import bfloat16_options
 from ..inference.runtimes import find_device
 from ..utils.frameworks import build_model, use_framework
 from ..utils.pytorch_errors import named, pytorch_errors_named

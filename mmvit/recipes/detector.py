@@ -6,7 +6,7 @@ and masks if the data has some.
 import math
 from collections.abc import Mapping
 
-from ..configs.scripts import box_tta
+from ..configs.openmmlab_scripts import box_tta
 from ..folders import FolderData
 from .networks import Network
 

@@ -14,7 +14,7 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import check_outputs
 
 from ..configs.files import RECIPE, metrics_of
-from ..configs.scripts import shorthand_options
+from ..configs.openmmlab_scripts import shorthand_options
 from ..configs.tasks import choose_task, find_task
 from ..folders import FolderData, read_folder
 from ..folders.folders import write_file

@@ -15,7 +15,7 @@ from ..configs.files import RECIPE, config_of
 from ..configs.naming import list_kinds, path_hint, resolve
 from ..configs.official import config_of_network
 from ..configs.outputs import check_test_outputs
-from ..configs.scripts import testing_config, training_config
+from ..configs.openmmlab_scripts import testing_config, training_config
 from ..configs.settings import check_settings
 from ..folders.data_set_files import check_data
 from ..folders.record import find_changes_since, find_data_folder

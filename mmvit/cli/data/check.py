@@ -22,7 +22,7 @@ def get_parser() -> ArgumentParser:
     add_fine_tuning_arguments(parser, [*FOLDERS, 'val_fraction', 'split_seed', 'boxes_only'])
     parser.add_argument('--data-root', metavar='FOLDER')
     add_config_options(parser)
-    return with_help(parser, 'folders.data_set_files.folder_problems', 'configs.scripts.shorthand_options',
+    return with_help(parser, 'folders.data_set_files.folder_problems', 'configs.openmmlab_scripts.shorthand_options',
                      'recipes.arguments.FineTuning')
 
 

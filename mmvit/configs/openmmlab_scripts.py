@@ -1,4 +1,4 @@
-"""Builds the configs of runs as the scripts of mmdet, mmseg and mmpretrain build them from their options."""
+"""Does to configs what the scripts of mmdet, mmseg and mmpretrain do by their options."""
 import os.path as osp
 from collections.abc import Mapping
 from copy import deepcopy

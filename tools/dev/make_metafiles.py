@@ -86,8 +86,8 @@ standard deviation (`tests/test_goldens.py`).
 DECAY = '<!-- weight decay: written by tools/dev/make_metafiles.py -->\n', '<!-- end of weight decay -->\n'
 RELATED = '<!-- related: written by tools/dev/make_metafiles.py -->\n', '<!-- end of related -->\n'
 RECIPES = '<!-- recipes: written by tools/dev/make_metafiles.py -->\n', '<!-- end of recipes -->\n'
-RECIPE_WEIGHTS = dict(lite0='EfficientNet-Lite0', lite1='EfficientNet-Lite1', lite2='EfficientNet-Lite2',
-                      mobilenetv2='MobileNetV2', dinov2='DINOv2 ViT-S/14', random='random')
+RECIPE_WEIGHTS = dict(lite0='EfficientNet-Lite0', lite2='EfficientNet-Lite2',
+                      mobilenetv2='MobileNetV2', dinov2='DINOv2 ViT-S/14')
 RECIPE_DATA = dict(flowers='flowers', digits='digits', camvid='streets', coco='objects')
 RULES = '<!-- rules: written by tools/dev/make_metafiles.py -->\n', '<!-- end of rules -->\n'
 RULE_TABLES = {'COCO': COCO_RULES, '`--class-folder`': CLASS_RULES, '`--seg-folder`': SEG_RULES,
@@ -409,8 +409,8 @@ def recipes() -> str:
             floor = metrics.get((data, weights, 'False', 0), {}).get('recipe') or max(
                 (found for row, found in rows.items() if row.startswith('floor')), default=None,
                 key=lambda found: mean(found.values()))
-            shown.append([name, spread(floor), spread(rows.get('before')), spread(rows['recipe'])])
-    return f'\n{table(["weights, data, steps", "floor", "before", "recipe"], shown)}\n'
+            shown.append([name, spread(floor), spread(rows['recipe'])])
+    return f'\n{table(["weights, data, steps", "floor", "recipe"], shown)}\n'
 
 
 def spread(metrics: dict[str, float] | None) -> str:

@@ -3,8 +3,9 @@
 # Requires torch, Triton, MMEngine and pytest; what else a part needs, it says where it is left out. PYTHON selects the
 # interpreter, and PYTEST_OPTIONS are added to those of pytest, e.g. `-n 8`. The report names the commit: of the
 # checkout, or COMMIT in a copy without git. WHEELS is a folder of wheels to install where there is no network, REFERENCE
-# one with gpu_convs.py, which times convolutions. PARTS selects parts where time is short: operators (8 minutes at
-# most), detectors (10), classifiers (10), convolutions (2). DEVICE=cpu tries all of them on tiny images, with more time.
+# one with gpu_step.py, which times steps of compiled blocks, and gpu_convs.py, which times convolutions. PARTS selects
+# parts where time is short: operators (8 minutes at most), detectors (10), classifiers (3), compiled (10), convolutions
+# (2). DEVICE=cpu tries all of them on tiny images, with more time.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 python=${PYTHON:-python3}
@@ -26,12 +27,15 @@ detectors=(mask_rcnn_reswin_t mask_rcnn_remvitv2_t mask_rcnn_regionvit_s mask_rc
     mask_rcnn_restv2_t mask_rcnn_vitaev2_s mask_rcnn_vitaev2_vsa_s mask_rcnn_swin_vsa_t mask_rcnn_revit_b)
 classifiers=(imagenet_reswin_t imagenet_refiner_vit_s imagenet_regionvit_s imagenet_restv2_t imagenet_vitaev2_s
     imagenet_swin_vsa_t)
-timm=("$work/imagenet_timm_swin_t.py") by_kernels=imagenet_revit_b
+timm=("$work/imagenet_timm_swin_t.py")
+compiled=(timm:swin_tiny_patch4_window7_224 reswin_tiny refiner_vit_small revit_base --batch 64
+    --kernels default triton)
 convolutions=(vitaev2_small rest_small restv2_tiny regionvit_small --batch 128)
 training=(--amp --iters 200) language=auto patience=1
 if [ "$device" = cpu ]; then
     large=(--size 64 96 --batch-size 1 --repeats 1 --threads 1) batch=(--size 32 --repeats 1 --threads 1)
-    detectors=(mask_rcnn_rest_lite) classifiers=(imagenet_rest_lite) by_kernels=imagenet_rest_lite
+    detectors=(mask_rcnn_rest_lite) classifiers=(imagenet_rest_lite)
+    compiled=(rest_lite --batch 1 --size 64 --repeats 1 --device cpu)
     convolutions=(rest_lite --batch 1 --size 64 --repeats 1 --device cpu)
     training=(--no-amp --iters 32 --light --size 64 96) language=cpp patience=4
 fi
@@ -55,7 +59,7 @@ run() {  # a title, the most seconds, and a command, whose output the report sho
     [ "$status" = 0 ] || failed=1
 }
 has() {  # a part, what it needs, and Python that fails without it
-    [[ " ${PARTS:-operators detectors classifiers convolutions} " == *" $1 "* ]] || return
+    [[ " ${PARTS:-operators detectors classifiers compiled convolutions} " == *" $1 "* ]] || return
     "$python" -c "$3" &> /dev/null || { printf '\nNo %s: they need %s\n' "$1" "$2" | tee -a "$report"; false; }
 }
 
@@ -84,12 +88,9 @@ sys.exit(not losses[-1] < losses[0])' "$work/run"
 fi
 if has classifiers 'mmpretrain and timm' 'import mmpretrain, timm'; then
     run 'Classifiers, eager' 150 "$python" -m mmvit benchmark "${timm[@]}" "${classifiers[@]}" "${batch[@]}"
-    [ "$device" = cpu ] && timm=()  # is compiled as a whole, which takes minutes
-    run 'Classifiers, compiled' 300 "$python" -m mmvit benchmark "${timm[@]}" "${classifiers[@]}" "${batch[@]}" \
-        --compile
-    by_kernels=("$python" -m mmvit benchmark "$by_kernels" "${batch[@]}" --compile)
-    run 'Compiled blocks' 60 "${by_kernels[@]}"
-    [ "$device" = cpu ] || run "Compiled blocks with Triton's kernels" 60 env MMVIT_KERNELS=triton "${by_kernels[@]}"
+fi
+if has compiled 'REFERENCE, a folder with gpu_step.py' "open('${REFERENCE:-}/gpu_step.py')"; then
+    run 'Compiled blocks' 600 "$python" "$REFERENCE/gpu_step.py" "${compiled[@]}" --compile blocks
 fi
 if has convolutions 'REFERENCE, a folder with gpu_convs.py' "open('${REFERENCE:-}/gpu_convs.py')"; then
     run 'Layouts of convolutions' 120 "$python" "$REFERENCE/gpu_convs.py" "${convolutions[@]}"

@@ -74,7 +74,7 @@ def test_wheel_contains_the_files_for_mim(wheel):
 
 def test_wheel_contains_the_command(wheel):
     names = set(wheel.namelist())
-    assert {'mmvit/__init__.py', 'mmvit/cli/draw/windows.py', 'mmvit/running/runner.py'} <= names
+    assert {'mmvit/__init__.py', 'mmvit/cli/draw/attention.py', 'mmvit/running/runner.py'} <= names
     assert 'mmvit_backbones/py.typed' in names  # without it, type checkers ignore annotations
     scripts, = (name for name in names if name.endswith('entry_points.txt'))
     assert 'mmvit = mmvit.cli:main' in wheel.read(scripts).decode()

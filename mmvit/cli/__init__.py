@@ -27,7 +27,6 @@ SUBCOMMANDS = {
     'flops': ('flops', 'count the parameters and multiply-adds of networks'),
     'benchmark': ('benchmark', 'measure the speed and memory of networks and models'),
     'draw attention': ('draw.attention', 'draw the attention maps of a network'),
-    'draw windows': ('draw.windows', 'draw varied-size windows'),
     'compare': ('compare', 'compare backbones on the same data with the same head and recipe'),
     'doctor': ('doctor', 'report which frameworks and operator backends work'),
 }

@@ -173,13 +173,3 @@ def add_pretrained_argument(parser: Any) -> None:
     parser.add_argument('--pretrained', nargs='?', const=True, metavar='TAG',
                         help='use published weights, downloaded on first use; TAG selects other weights than the '
                              'default ones, e.g. 384, 22k or mask_rcnn_3x')
-
-
-def add_drawing_arguments(parser: argparse.ArgumentParser, out: str) -> None:
-    """Adds the arguments of drawings of a network for a pixel of an image; ``out`` is the file by default."""
-    parser.add_argument('image', metavar='IMAGE')
-    parser.add_argument('--network', required=True, metavar='NAME')
-    parser.add_argument('--checkpoint')
-    add_pretrained_argument(parser)
-    parser.add_argument('--query', type=pixel, metavar='X,Y')
-    parser.add_argument('--out', type=figure_file, default=out)

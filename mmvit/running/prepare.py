@@ -14,8 +14,8 @@ from mmvit_backbones.zoo.reading import LAST, find_checkpoint
 from ..configs.files import RECIPE, config_of
 from ..configs.naming import list_kinds, path_hint, resolve
 from ..configs.official import config_of_network
-from ..configs.outputs import check_test_outputs
 from ..configs.openmmlab_scripts import testing_config, training_config
+from ..configs.outputs import check_test_outputs
 from ..configs.settings import check_settings
 from ..folders.data_set_files import check_data
 from ..folders.record import find_changes_since, find_data_folder

@@ -1,5 +1,4 @@
 """Exports networks to ONNX."""
-import warnings
 from collections.abc import Sequence
 from os import PathLike
 from typing import Any
@@ -21,8 +20,7 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET,
 
     The input is ``images (batch, in_channels, height, width)`` with dynamic batch, height and width. The outputs of a
     backbone are ``map0``, ``map1``, ... ``(batch, C, h, w)``, numbered by stage; the output of a classifier is ``logits
-    (batch, classes)``. All operators are standard ONNX operators. A network with ``F.grid_sample`` is exported with
-    a warning if TensorRT would read the file wrongly.
+    (batch, classes)``. All operators are standard ONNX operators.
 
     Args:
         model (nn.Module): Backbone or classifier, in float32 on a CPU.
@@ -51,9 +49,6 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET,
     program = to_onnx(model, (images, ), (axes, ), ['images'], outputs, opset)
     if program.model.opset_imports[''] != opset:  # onnxscript only logs that it cannot convert the graph
         raise UsageError(f'opset must be at least 18 and supported by the installed onnxscript, got {opset}')
-    if opset >= 20 and any(node.op_type == 'GridSample' for node in program.model.graph.all_nodes()):
-        warnings.warn(f'{path} contains GridSample of opset {opset}, which TensorRT computes wrongly without a '
-                      f'message; for TensorRT, export with opset={OPSET}', stacklevel=3)  # 2 is torch.no_grad
     save(program, path)
 
 

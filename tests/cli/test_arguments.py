@@ -50,7 +50,7 @@ def test_messages_state_the_allowed_values(subcommand, option, value, allowed, c
 
 
 def test_checking_an_output_file_does_not_create_it(tmp_path):
-    parse = parser_of('draw windows').parse_args
+    parse = parser_of('draw attention').parse_args
     old = tmp_path / 'old.png'
     old.write_text('old')
     words = 'image.jpg', '--network', 'swin_vsa_tiny', '--out'

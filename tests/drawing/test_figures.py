@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mmvit.drawing import attention, windows
+from mmvit.drawing import attention
 from mmvit.drawing.ranking import draw_ranking
 
 PATH = f'{"a_folder_of_many_experiments/" * 5}weights.pth'
@@ -21,12 +21,7 @@ def draw_maps(out):
     attention.draw(torch.zeros(3, 32, 32), torch.eye(32), maps, str(out), f'rest_lite, weights {PATH}')
 
 
-def draw_frames(out):
-    stage = 7, (0, 0), torch.ones(1, 4, 9, 9)
-    windows.draw(np.zeros((9, 9, 3)), (1, 1), [stage], f'swin_vsa_tiny, {PATH}', str(out))
-
-
-@pytest.mark.parametrize('draw', [draw_networks, draw_maps, draw_frames])
+@pytest.mark.parametrize('draw', [draw_networks, draw_maps])
 def test_long_paths_are_in_the_figure(draw, tmp_path):
     """Matplotlib warns, which fails here, of axes without space; a title that is cut off colors the border."""
     draw(tmp_path / 'figure.png')

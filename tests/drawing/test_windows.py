@@ -1,16 +1,14 @@
 """The windows that the operator samples are drawn."""
 from importlib import import_module
 
-import numpy as np
 import pytest
 import torch
 from helpers import ROOT, raises
 from mmengine.config import Config
 from mmengine.registry import MODELS
-from PIL import Image
 
 from mmvit.configs.backbone import setting_of
-from mmvit.drawing import draw_windows, windows
+from mmvit.drawing import windows
 from mmvit.drawing.drawn_networks import as_statistics, drawn_network
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import UsageError
@@ -18,12 +16,6 @@ from mmvit_backbones.ops import varied_size_window_sample
 from mmvit_backbones.zoo.settings import setting
 from mmvit_backbones.zoo.source import open_weights
 from mmvit_backbones.zoo.variants import find_variant
-
-
-@pytest.fixture
-def image(tmp_path):
-    Image.new('RGB', (90, 60), 'teal').save(tmp_path / 'image.png')
-    return tmp_path / 'image.png'
 
 
 def test_frames_equal_the_sampled_windows():
@@ -37,25 +29,6 @@ def test_frames_equal_the_sampled_windows():
     torch.testing.assert_close(frames[:, :2, 4, 4], stride * tokens.mean(2))
     extent = (tokens.amax(2) - tokens.amin(2)) * window_size / (window_size - 1)
     torch.testing.assert_close(frames[:, 2:, 4, 4], stride * extent)
-
-
-@pytest.mark.slow
-def test_windows_of_the_query_are_drawn(image, tmp_path):
-    drawn = []
-    for query in None, (45, 30), (80, 50):  # the first two are the center
-        draw_windows(str(image), 'swin_vsa_tiny', str(tmp_path / 'windows.png'), query=query)
-        with Image.open(tmp_path / 'windows.png') as drawing:
-            drawn.append(np.array(drawing))
-    assert (drawn[0] == drawn[1]).all() and (drawn[1] != drawn[2]).any()
-
-
-@pytest.mark.parametrize('network, options, words', [
-    ('swin_vsa_tiny', dict(query=(90, 5)), ['90,5', '90 x 60']), ('rest_lite', {}, ['varied-size windows']),
-    ('swin_vsa_tiny', dict(checkpoint='a.pth', pretrained=True), ['a.pth', 'pretrained']),
-    ('nothing', {}, ['nothing', 'swin_vsa_tiny'])], ids=['query', 'network', 'weights', 'name'])
-def test_wrong_arguments_are_refused(image, network, options, words, tmp_path):
-    with raises(UsageError, *words):
-        draw_windows(str(image), network, str(tmp_path / 'a.png'), **options)
 
 
 @pytest.mark.parametrize('preprocessor, is_rgb', [
@@ -73,7 +46,7 @@ def test_images_are_normalized_as_by_the_model(preprocessor, is_rgb, statistics)
     torch.testing.assert_close(as_statistics(setting_of(cfg)[1])(pixels), torch.as_tensor(expected[0])[None].float())
 
 
-def test_a_run_is_drawn_as_it_was_trained(image, tmp_path):
+def test_a_run_is_drawn_as_it_was_trained(tmp_path):
     """With its arguments and its normalization; weights by name have that of their library."""
     pixels = torch.full((3, 1, 1), 255.)
     timm = setting(find_variant('swin_vsa_tiny'), weights=open_weights('timm://vit_small_patch16_224')).images

@@ -41,14 +41,6 @@ def test_any_label_of_an_image_is_a_hit(label_file):
     assert evaluate(label_file, [sample(1, best=3), sample(3, best=0)]) == {'real/top1': 100.}
 
 
-def test_each_image_has_a_result(label_file):
-    """By their number, MMEngine drops the images that a sampler has repeated for the last of several processes."""
-    metric = METRICS.build(dict(type='ImageNetReaL', label_file=str(label_file)))
-    samples = [sample(number, best=0) for number in (1, 2, 3)]
-    metric.process({}, samples)
-    assert len(metric.results) == len(samples) and None not in metric.results
-
-
 def test_top_k(label_file):
     got = evaluate(label_file, [sample(1, best=0, second=3), sample(2, best=0, second=3)], topk=(1, 2))
     assert got == {'real/top1': 0., 'real/top2': 50.}

@@ -59,16 +59,6 @@ def test_wrong_arguments_are_refused(options, words):
         benchmark(**options)
 
 
-@pytest.mark.parametrize('rest, words', [
-    ('model = None', ['model must be a dict', 'None']),
-    ("model = dict(_delete_=True, type='mmengine.ToyModel')", ['ToyModel']),
-    ("model = dict(_delete_=True, type='mmpretrain.ImageToImageRetriever', image_encoder=dict(type='mmpretrain.VGG', "
-     "depth=11), prototype='x')", ['must be a classifier', 'ImageToImageRetriever'])])
-def test_other_models_are_refused(rest, words, config):
-    with raises(UsageError, 'imagenet_reswin_t', *words):
-        benchmark([config('imagenet_reswin_t', rest)], size=32)
-
-
 class FullMemory(BaseModule):
     """A backbone that needs more than the memory of a GPU."""
 

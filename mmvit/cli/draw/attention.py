@@ -11,13 +11,18 @@ gray is 0, is beside each block's maps of a kind.
 from argparse import ArgumentParser, Namespace
 
 from ...utils.limits import SIDE, Limits
-from ..arguments import add_drawing_arguments, call, new_parser
+from ..arguments import add_pretrained_argument, call, figure_file, new_parser, pixel
 from ..docstrings import with_help
 
 
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
-    add_drawing_arguments(parser, 'attention.png')
+    parser.add_argument('image', metavar='IMAGE')
+    parser.add_argument('--network', required=True, metavar='NAME')
+    parser.add_argument('--checkpoint')
+    add_pretrained_argument(parser)
+    parser.add_argument('--query', type=pixel, metavar='X,Y')
+    parser.add_argument('--out', type=figure_file, default='attention.png')
     parser.add_argument('--size', type=SIDE, metavar='PIXELS')
     parser.add_argument('--blocks', type=Limits(0), nargs='+')
     return with_help(parser, 'drawing.attention.draw_attention')

@@ -211,7 +211,7 @@ def step(model: BaseModel, data: dict, dtype: torch.dtype) -> tuple[float, Tenso
 @pytest.mark.usefixtures('frameworks')
 @pytest.mark.filterwarnings('ignore')
 @pytest.mark.parametrize('name, precision', [
-    ('imagenet_revit_b', 'bfloat16'), ('mask_rcnn_revit_b', 'float32'),  # mmcv's NMS has no bfloat16 on CPUs
+    ('imagenet_revit_b', 'bfloat16'), ('mask_rcnn_revit_b', 'float32'),  # mmcv's NMS takes float32 alone
     ('upernet_revit_b', 'bfloat16')])
 def test_a_step_of_every_task_is_near_the_eager_one(name, precision, tmp_path):
     config, dtype = small_recipe(name), getattr(torch, precision)

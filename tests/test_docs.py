@@ -181,7 +181,7 @@ def test_config_on_page(text, tmp_path, monkeypatch):
     init_default_scope(config.default_scope)
     with torch.device('meta'), warnings.catch_warnings(action='ignore'):
         model = MODELS.build(config.model).eval()
-        maps = model.extract_feat(torch.rand(2, 3, 64, 96))
+        maps = model.extract_feat(torch.rand(2, getattr(model.backbone, 'in_channels', 3), 64, 96))
         with checked_strides(model, (64, 96)):
             for part in ('rpn_head', 'bbox_head', 'decode_head', 'auxiliary_head', 'head'):
                 if hasattr(model, part):
@@ -213,6 +213,17 @@ def test_options_on_page_exist(page):
     for subcommand, arguments in re.findall(rf'\bmmvit ({SUBCOMMAND})\b([^\n`#|]*)', PAGES[page].read_text()):
         known = {flag for action in parser_of(subcommand)._actions for flag in action.option_strings}
         assert not set(re.findall(r'(?<!\S)--[\w-]+', arguments)) - known, subcommand
+
+
+def test_subcommands_on_pages_and_in_messages_exist():
+    files = [README, ROOT / 'CONTRIBUTING.md', ROOT / 'docker/README.md', *DOCS, *NOTEBOOKS,
+             *ROOT.glob('mmvit/**/*.py'), *ROOT.glob('mmvit_backbones/**/*.py')]
+    groups = {name.split()[0] for name in mmvit.cli.SUBCOMMANDS}  # such as `mmvit draw`
+    for file in files:
+        for first, second in re.findall(r'(?<![\w/.-])mmvit\s+(?!import|has)([a-z]+)(?: +([a-z]+))?',
+                                        file.read_text(encoding='utf-8')):
+            known = {*mmvit.cli.SUBCOMMANDS, *([] if second else groups)}
+            assert {first, f'{first} {second}'} & known, f'{file.name}: mmvit {first} {second}'
 
 
 def commands(page: str) -> list[tuple[str, list[str]]]:

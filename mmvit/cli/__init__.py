@@ -68,7 +68,8 @@ def execute(subcommand: str, arguments: list[str]) -> None:
     try:
         module.run(args)
     except errors.MMViTError as error:
-        text = with_option(str(error), parser) if isinstance(error, errors.UsageError) else error
+        text = in_options(str(error), parser)
+        text = with_option(text, parser) if isinstance(error, errors.UsageError) else text
         # Each process prints its own error. An error that all processes raise is printed only by local rank 0.
         is_of_rank = isinstance(error, errors.TrainingError)
         if is_of_rank or os.environ.get('LOCAL_RANK', '0') == '0':
@@ -82,12 +83,25 @@ def execute(subcommand: str, arguments: list[str]) -> None:
         sys.exit(f'error: {error.filename or "a file"} cannot be written: {error.strerror}')
 
 
+def in_options(message: str, parser: ArgumentParser) -> str:
+    """Returns a message whose ``name (--name)`` and ``name=value (--option value)`` are those of the subcommand.
+
+    That is the option; of what the subcommand lacks, the argument.
+    """
+    def replace(found: re.Match) -> str:
+        argument, value, option, rest = found.groups()
+        if option not in parser._option_string_actions:
+            return argument + value
+        return option + rest if value or option == f'--{argument.replace("_", "-")}' else found[0]
+
+    return re.sub(r'([\w.]+)(=\S+|) \((--[\w-]+)([^()]*)\)', replace, message)
+
+
 def with_option(message: str, parser: ArgumentParser) -> str:
     """Returns a message that begins with the name of an argument, as the library's do, with the option that sets it."""
     name = re.match(r'\w+(?=[ =:])', message)
     option = f'--{name[0].replace("_", "-")}' if name else ''
-    is_option = name and re.search(rf'(?<![\w-]){option}(?![\w-])', parser.format_help())
-    return option + message.removeprefix(name[0]).removeprefix(f' ({option})') if name and is_option else message
+    return option + message[len(name[0]):] if name and option in parser._option_string_actions else message
 
 
 def usage(subcommands: dict[str, str]) -> str:

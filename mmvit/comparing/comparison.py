@@ -109,7 +109,7 @@ def check_data(out: Path, folder: str) -> None:
     place = out / 'data'
     if (place / RECORD).is_file() and (found := find_changes(str(place), folder)):
         raise UsageError(f'{folder} has changed since the comparison in {out} began: {"; ".join(found)}; go on with '
-                         'the folder as it was, or pass another --out')
+                         'the folder as it was, or pass another out (--out)')
 
 
 def check_settings(out: Path, now: Mapping[str, Any]) -> None:
@@ -123,7 +123,7 @@ def check_settings(out: Path, now: Mapping[str, Any]) -> None:
         if found := find_difference(given, read_config(str(file)).recipe):
             name, old, new = found
             raise UsageError(f'{out} holds a comparison with {name}={old}, but now {name}={new}; pass the same '
-                             'options, or another --out')
+                             'options, or another out (--out)')
 
 
 def name_folder(out: Path, network: str) -> Path:

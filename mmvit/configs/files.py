@@ -54,7 +54,7 @@ def read_config(path: str | Config, needs: Sequence[str] = (), options: Mapping 
 
 
 def config_of(config: str | Config | None, source: str | None, needs: Sequence[str] = (),
-              options: Mapping | None = None, remedy: str = 'with --config FILE, or config=FILE in Python') -> Config:
+              options: Mapping | None = None, remedy: str = 'as config=FILE (--config FILE)') -> Config:
     """Loads ``config``, or else the config that a training saved in its work dir, which is not run.
 
     Args:
@@ -74,7 +74,8 @@ def config_of(config: str | Config | None, source: str | None, needs: Sequence[s
     if config is not None:
         return read_config(config, needs, options)
     if source is None:
-        raise UsageError('pass the work dir of a training or a checkpoint, or --config with --pretrained')
+        raise UsageError('pass the work dir of a training or a checkpoint, or a config (--config) with pretrained=True '
+                         '(--pretrained)')
     file, values = saved_config(source, remedy)
     try:
         cfg = read_saved_config(file, values)
@@ -166,8 +167,9 @@ def saved_config(source: str, remedy: str) -> tuple[Path, dict[str, Any]]:
             found.append((file, values_of(file)))
         except ValueError as error:
             others.append(f'{file.name} {error}')
-    if len(found) == 1:
-        return found[0]
+    own = [(file, values) for file, values in found if (folder / RECIPE / file.name).is_file()]
+    if len(own or found) == 1:
+        return (own or found)[0]
     reason = (f'are several configs, {", ".join(file.name for file, _ in found)},' if found else
               f'is no config of values alone ({"; ".join(others[:3])})' if others else 'is no config')
     place = f'in {source}' if osp.isdir(source) else f'beside checkpoint {source}'

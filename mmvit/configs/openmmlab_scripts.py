@@ -70,7 +70,8 @@ def training_config(config: str | Config, *, work_dir: str | None = None, resume
     if 'recipe' in cfg:
         settle_here(cfg, precision)
     elif precision == 'float32':
-        raise UsageError(f'{cfg.filename} has a precision of its own; --no-amp is for a network and a folder')
+        raise UsageError(f'{cfg.filename} has a precision of its own; precision=float32 (--no-amp) is for a network '
+                         'and a folder')
     precise = bfloat16_options(cfg) if precision == 'bfloat16' else {}
     cfg_options = {**shorthand_options(cfg, **shorthands), **precise, **(cfg_options or {})}
     is_classifier = cfg.default_scope == 'mmpretrain'
@@ -103,12 +104,12 @@ def training_config(config: str | Config, *, work_dir: str | None = None, resume
 def _read_run(work_dir: str, other: str | None, resume: str | bool) -> Config:
     """Returns the config that a training saved in its work dir, to go on with it; only its weights can be resumed."""
     if not resume:
-        raise UsageError(f'{work_dir} is a folder; to go on with the training in it, pass --resume')
+        raise UsageError(f'{work_dir} is a folder; to go on with the training in it, pass resume=True (--resume)')
     if other is not None and osp.realpath(other) != osp.realpath(work_dir):
         raise UsageError(f'work_dir (--work-dir) must be {work_dir}, whose training goes on, got {other}')
     if not osp.isfile(osp.join(work_dir, LAST)):
         raise UsageError(f'nothing to resume: {work_dir} has no {LAST}; pass the network and the folder, or the config')
-    cfg = config_of(None, work_dir, TRAINING, remedy='and --work-dir: mmvit train CONFIG --work-dir RUN --resume')
+    cfg = config_of(None, work_dir, TRAINING, remedy='first: mmvit train CONFIG --work-dir RUN --resume')
     cfg.work_dir = work_dir
     return cfg
 
@@ -157,9 +158,10 @@ def testing_config(config: str | Config | None, checkpoint: str, *, work_dir: st
     _set_run(cfg, work_dir, launcher)
     cfg.load_from, cfg.resume = find_checkpoint(checkpoint), False
     if tta and (show or show_dir) and framework == 'mmpretrain':
-        raise UsageError('--tta cannot be combined with --show and --show-dir: mmpretrain draws no augmented images')
+        raise UsageError('tta cannot be combined with show (--show) and show_dir (--show-dir): mmpretrain draws no '
+                         'augmented images')
     if wait_time is not None and not show:
-        raise UsageError(f'--wait-time needs --show, got {wait_time:g} without it')
+        raise UsageError(f'wait_time needs show (--show), got {wait_time:g} without it')
     if show or show_dir:
         _draw(cfg, show, show_dir, 2. if wait_time is None else wait_time)
     if tta:
@@ -231,7 +233,8 @@ def _draw(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> No
     """Lets the framework's visualization hook draw all predictions."""
     hook = (cfg.get('default_hooks') or {}).get('visualization')
     if not hook:
-        raise UsageError(f'--show and --show-dir need default_hooks.visualization, which {cfg.filename} does not set')
+        raise UsageError('show (--show) and show_dir (--show-dir) need default_hooks.visualization, which '
+                         f'{cfg.filename} does not set')
     if cfg.default_scope == 'mmpretrain':
         hook.update(enable=True, show=show, wait_time=wait_time, out_dir=show_dir, interval=1)
         return
@@ -252,19 +255,19 @@ def box_tta(objects: int) -> dict:
 def _use_tta(cfg: Config, cfg_options: Mapping[str, Any]) -> None:
     framework, pipeline = cfg.default_scope, cfg.get('tta_pipeline')
     if framework == 'mmseg' and not (cfg.get('tta_model') and pipeline):
-        raise UsageError(f'--tta needs tta_model and tta_pipeline, which {cfg.filename} does not set')
+        raise UsageError(f'tta needs tta_model and tta_pipeline, which {cfg.filename} does not set')
     if framework == 'mmdet' and 'tta_model' not in cfg:
         if any('segm' in metric.get('metric', ()) for metric in metrics_of(cfg, 'test')):
-            raise UsageError(f'--tta: mmdet merges only boxes, but {cfg.filename} tests masks; set tta_model')
+            raise UsageError(f'tta: mmdet merges only boxes, but {cfg.filename} tests masks; set tta_model')
         cfg.tta_model = ConfigDict(box_tta(MERGED))
     if framework == 'mmdet':
         found = find(cfg, 'model.test_cfg.rcnn.max_per_img') or find(cfg, 'model.test_cfg.max_per_img') or 0
         if found > (kept := find(cfg, 'tta_model.tta_cfg.max_per_img') or found):
-            warn(f'--tta keeps {kept} objects per image, and the model finds up to {found}; set '
+            warn(f'tta keeps {kept} objects per image, and the model finds up to {found}; set '
                  'tta_model.tta_cfg.max_per_img')
     lost = [key for key in cfg_options if key.startswith('test_dataloader.') and '.pipeline' in key]
     if lost and pipeline and framework != 'mmpretrain':  # whose script applies the options last
-        raise UsageError(f'--tta: tta_pipeline replaces what {lost[0]} sets; set it in tta_pipeline')
+        raise UsageError(f'tta: tta_pipeline replaces what {lost[0]} sets; set it in tta_pipeline')
     for dataset in datasets_of(cfg, 'test'):
         steps = pipeline
         if steps is None:
@@ -279,11 +282,11 @@ def _save_predictions(cfg: Config, out: str) -> None:
     metrics = metrics_of(cfg, 'test')
     if cfg.default_scope == 'mmseg':
         if len(metrics) != 1:
-            raise UsageError(f'--out needs a single test_evaluator, got {len(metrics)}')
+            raise UsageError(f'out needs a single test_evaluator, got {len(metrics)}')
         metrics[0].update(output_dir=out, keep_results=True)
         return
     if not out.endswith(PICKLES):
-        raise UsageError(f'--out must end with .pkl or .pickle, got {out}')
+        raise UsageError(f'out must end with .pkl or .pickle, got {out}')
     dump = 'mmdet.DumpDetResults' if cfg.default_scope == 'mmdet' else 'DumpResults'
     cfg.test_evaluator = [*metrics, ConfigDict(type=dump, out_file_path=f'{PREFIX}{out}')]
 
@@ -298,8 +301,8 @@ def _root_options(cfg: Config, root: str) -> dict[str, Any]:
         while 'data_root' not in dataset and isinstance(dataset.get('dataset'), dict):
             place, dataset = f'{place}.dataset', dataset.dataset
         if 'data_root' not in dataset:
-            raise UsageError(f'--data-root: {place} has no data_root; set the paths of its data sets with '
-                             '--cfg-options')
+            raise UsageError(f'data_root (--data-root): {place} has no data_root; set the paths of its data sets '
+                             'with cfg_options (--cfg-options)')
         old = osp.join(dataset.data_root or '', '')
         options[f'{place}.data_root'] = osp.join(root, '')
         if osp.basename(osp.dirname(dataset.get('ann_file') or '')) == RECIPE:  # lists of a recipe stay where they are

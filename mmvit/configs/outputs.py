@@ -10,6 +10,9 @@ from mmvit_backbones.zoo.reading import LAST
 
 from .files import datasets_of, metrics_of, paths_of
 
+# Arguments of metrics that name a file, a folder, or the beginning of the names of files.
+OUTPUTS = 'out_file_path', 'outfile_path', 'outfile_prefix', 'output_dir', 'save_dir', 'csv_dir', 'file_path'
+
 
 def check_copy(cfg: Config) -> None:
     """Raises UsageError if the copy of its config that a run writes to the work dir would replace the config itself.
@@ -27,8 +30,8 @@ def check_test_outputs(cfg: Config) -> None:
     """
     metrics = metrics_of(cfg, 'test')
     read = [cfg.filename, cfg.get('load_from'), *(path for part in datasets_of(cfg, 'test') for path in paths_of(part))]
-    written = {'out (--out)': [str(path).removeprefix(PREFIX) for metric in metrics
-                               if (path := metric.get('out_file_path') or metric.get('output_dir'))],
+    written = {'out (--out)': [str(metric[key]).removeprefix(PREFIX) for metric in metrics for key in OUTPUTS
+                               if metric.get(key)],
                'show_dir (--show-dir)': [path for path in [folder_of_drawings(cfg)] if path]}
     for name, paths in written.items():
         check_outputs(name, [place for path in paths for place in (path, *Path(path).absolute().parents)], read)

@@ -11,7 +11,7 @@ from ..utils.shell import console_of
 from .differences import LIMITS
 
 UPPER_LIMITS = 'resized', 'scores'  # other figures have lower limits
-REMEDY = 'pass --allow-accuracy-drop, or allow_accuracy_drop=True in Python, to write it anyway'
+REMEDY = 'pass allow_accuracy_drop=True (--allow-accuracy-drop) to write it anyway'
 
 
 class Agreement(NamedTuple):

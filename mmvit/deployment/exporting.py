@@ -79,7 +79,7 @@ def export_model(model: str | Path | None, path: str | Path, *, config: str | No
     check_packages()
     path, source = Path(path), None if model is None else str(model)
     if source and kind_of(source) == 'config':
-        raise UsageError(f'{source} is a config: pass it as --config {source}{path_hint(source)}')
+        raise UsageError(f'{source} is a config: pass it as config={source} (--config {source}){path_hint(source)}')
     if source:
         resolve(source, 'export')
     checkpoint = source and find_checkpoint(source)
@@ -93,8 +93,8 @@ def export_model(model: str | Path | None, path: str | Path, *, config: str | No
     with console.status(f'predicting {len(compared)} images with PyTorch'):
         outputs = PyTorchOutputs(reference, compared, parts.preprocess)
     if outputs.is_empty and not allow_accuracy_drop:
-        raise UsageError(f'the model finds no instances in the {len(compared)} images of the comparison; pass --images '
-                         'with objects of its classes')
+        raise UsageError(f'the model finds no instances in the {len(compared)} images of the comparison; pass images '
+                         '(--images) with objects of its classes')
     with replaced_when_complete(path, COMPANIONS) as partial:
         with console.status('exporting the model'):
             write_parts(parts, partial, reference.details)

@@ -24,7 +24,7 @@ def images_to_compare(cfg: Config, images: Sequence[str | Path] = ()) -> tuple[l
     elif has_test_set(cfg):
         paths, origin = image_files(cfg, 'test'), ' of the test set'
     else:
-        return generated_images(), 'generated images (pass --images to use real ones)'
+        return generated_images(), 'generated images, as images (--images) were not given'
     spread = np.unique(np.linspace(0, len(paths) - 1, min(CHECKED_IMAGES, len(paths))).astype(int))
     return [np.array(read_rgb(paths[number])) for number in spread], f'{len(spread)} images{origin}'
 

@@ -13,7 +13,8 @@ from .folders import FolderData, Split, describe_layout, format_name, output_fol
 from .rasters import Raster
 from .rules import Rule, apply, suspicion
 
-LAYOUT = 'train/CLASS/ and val/CLASS/; or, with --val-fraction 0.1, train/CLASS/ or CLASS/ alone'
+LAYOUT = ('train/CLASS/ and val/CLASS/; or, with val_fraction=0.1 (--val-fraction 0.1), train/CLASS/ or CLASS/ '
+          'alone')
 
 
 @dataclass

@@ -17,9 +17,10 @@ from .coco_rules import WITHOUT_OBJECTS, coco_problems
 from .folders import FolderData, Split, describe_layout, output_folder, relate_to, write_file
 from .rules import Problem, apply
 
-LAYOUT = ('annotations/instances_train.json, annotations/instances_val.json, train/ and val/; or, with --val-fraction '
-          "0.1, annotations/instances_train.json and train/, or annotations/instances.json and images/; YOLO's, Pascal "
-          "VOC's and Roboflow's formats are converted as in docs/own_data.md")
+LAYOUT = ('annotations/instances_train.json, annotations/instances_val.json, train/ and val/; or, with '
+          'val_fraction=0.1 (--val-fraction 0.1), annotations/instances_train.json and train/, or '
+          "annotations/instances.json and images/; YOLO's, Pascal VOC's and Roboflow's formats are converted as in "
+          'docs/own_data.md')
 
 
 def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = None, split_seed: int = 0,
@@ -54,7 +55,8 @@ def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = 
         cocos[file].is_evaluated = part == 'val'
     has_masks = not boxes_only and any(coco.gives_masks for coco in cocos.values())
     if not has_masks and not boxes_only and is_first_process():
-        print(f'no object has a mask in {", ".join(coco.file for coco in cocos.values())}: boxes are used alone')
+        files_of_boxes = ', '.join(coco.file for coco in cocos.values())
+        print(f'no object has a mask, crowds aside, in {files_of_boxes}: boxes are used alone')
     problems: list[Problem] = []
     paths, contents, ids = {}, {}, ()
     for file, coco in cocos.items():

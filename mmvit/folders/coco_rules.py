@@ -272,7 +272,8 @@ COCO_RULES = [
     # cocodataset/cocoapi#348; a bare KeyError; with NaN, all memory is taken; with wrong run lengths, no end of IoU
     Rule('masks that are missing or cannot be used, if an object has one', 'annotations', _unusable_masks,
          '{count} of {total} annotations have no mask that can be used, the first is {detail}; correct the masks, or '
-         'train boxes alone: --boxes-only, in a config a detector without masks, e.g. configs/retinanet_*.py',
+         'train boxes alone: boxes_only (--boxes-only), in a config a detector without masks, e.g. '
+         'configs/retinanet_*.py',
          detail=_reason),
     # the next seven: the objects become background in the training, and count in the evaluation
     left_out('category_id not in the list of categories', _has_unknown_category),

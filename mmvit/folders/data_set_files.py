@@ -44,7 +44,8 @@ def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None
         for dataset in local_datasets(cfg, split):
             if missing := next((path for path in paths_of(dataset) if not _is_there(path)), None):
                 raise UsageError(f'data set not found: {_absolute(missing)} of {split}_dataloader is missing, empty or '
-                                 'not readable; set its place with --data-root, or pass the folder of the data')
+                                 'not readable; set its place with data_root (--data-root), or pass the folder of the '
+                                 'data')
         for metric in metrics_of(cfg, split):
             for key in ('ann_file', 'label_file'):
                 if metric.get(key) and not _is_there(metric[key]):
@@ -86,7 +87,7 @@ def find_problems(dataset: dict, cfg: Config, split: str, seen: list[Raster], is
             problems, rasters = coco_problems(coco), coco.rasters(coco.images)
         elif is_full or cfg.default_scope == 'mmseg' and _loads_masks(dataset):
             rasters = rasters_of(dataset, cfg, split)
-        if any(problem.is_error for problem in problems):
+        if any(problem.is_error for problem in problems) or _reads_other_files(dataset):
             return problems
         chosen = rasters if is_full else sample_of(rasters, split == 'test')
         seen += chosen
@@ -135,6 +136,12 @@ def _loads_masks(dataset: dict) -> bool:
     """Returns whether a data set reads images and masks with the loaders of mmseg rather than with others."""
     steps = {type_name(step) for step in dataset.get('pipeline') or ()}
     return {'LoadImageFromFile', 'LoadAnnotations'} <= steps
+
+
+def _reads_other_files(dataset: dict) -> bool:
+    """Returns whether images are read by another library than OpenCV, such as tifffile for more than four bands."""
+    return any(type_name(step) == 'LoadImageFromFile' and step.get('imdecode_backend', 'cv2') != 'cv2'
+               for step in dataset.get('pipeline') or ())
 
 
 def ignored_label(cfg: Config, split: str) -> int:

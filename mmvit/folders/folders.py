@@ -193,7 +193,7 @@ def _move_until_all_are_in_both(chosen: set[int], groups: dict[str, set[int]], g
 
 def describe_layout(layout: str, is_test: bool) -> str:
     """Returns a layout, or the part of it that a test can read, which splits no folder."""
-    return layout.partition('; or, with --val-fraction')[0] if is_test else layout
+    return layout.partition('; or, with val_fraction')[0] if is_test else layout
 
 
 def output_folder(folder: str | os.PathLike | None) -> str:

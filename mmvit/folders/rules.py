@@ -59,7 +59,7 @@ class Rule:
         named = [entry.get(self.shown) if isinstance(entry, dict) else entry
                  for entry in (entries[i] for i in found[:3])]
         more = f' and {len(found) - 3} more' if len(found) > 3 else ''
-        remedy = '; --coco-folder repairs it in a copy' if self.repair else ''
+        remedy = '; coco_folder (--coco-folder) repairs it in a copy' if self.repair else ''
         return remedy.join([self.sentence.format(
             ids=', '.join(f'{name!s:.40}' for name in named) + more, count=count, total=len(entries),
             detail=self.detail(data, found[0]) if self.detail else '', data=data), ''])

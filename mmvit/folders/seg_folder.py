@@ -14,8 +14,8 @@ from .folders import FolderData, Split, describe_layout, format_name, output_fol
 from .rasters import Raster
 from .rules import Rule, apply
 
-LAYOUT = ('classes.txt, images/{train,val}/ and masks/{train,val}/; or, with --val-fraction 0.1, images/train/ and '
-          'masks/train/, or images/ and masks/ alone')
+LAYOUT = ('classes.txt, images/{train,val}/ and masks/{train,val}/; or, with val_fraction=0.1 (--val-fraction 0.1), '
+          'images/train/ and masks/train/, or images/ and masks/ alone')
 MAX_CLASSES = 255  # mmseg reads masks as 8-bit integers and ignores 255
 
 

@@ -61,7 +61,7 @@ def count_flops(networks: Sequence[str], size: int | Sequence[int] | None = None
         raise UsageError(f'task must be classification or backbone, got {task}')
     runs = [name for name in networks if osp.exists(name) and resolve(name, 'flops') != 'network']
     if runs and task == 'backbone':
-        raise UsageError(f'task backbone (--backbone) is for networks, got the training {runs[0]}')
+        raise UsageError(f'task=backbone (--backbone) is for networks, got the training {runs[0]}')
     names = [name for name in networks if name not in runs]
     return [*(count_network(VARIANTS[name], size, task) for name in (find_names(names) if names else ())),
             *(count_prediction(name, size) for name in runs)]
@@ -73,7 +73,7 @@ def count_network(variant: Variant, size: int | Sequence[int] | None, task: Task
         try:
             import_mmpretrain()
         except ImportError as error:
-            raise UsageError(f'{error} (--backbone)') from None
+            raise UsageError(f'{error}; or count task=backbone (--backbone)') from None
     height, width = height_and_width(variant.img_size if size is None else size)
     config = model_config(variant, task) if task == 'classification' else setting(variant, 'dense').backbone
     with torch.device('meta'):

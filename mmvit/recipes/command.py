@@ -10,7 +10,7 @@ from mmengine.device import get_device
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.variants import VARIANTS
 
-from ..configs.files import config_of
+from ..configs.files import config_of, named_configs
 from ..configs.naming import resolve
 from ..configs.tasks import TASKS
 from ..folders.record import find_data_folder
@@ -40,22 +40,24 @@ def find_fine_tuning(config: str, given: Mapping[str, Any], data_root: str | Non
     own = [name for name in given if FIELDS[name].metadata['key']]
     if resolve(config, 'train') == 'network':
         if not any(given.get(task.argument) for task in TASKS):
-            example = f', e.g. mask_rcnn_{VARIANTS[config].short_name}' if config in VARIANTS else ''
-            raise UsageError(f'{config} is a network; its task follows from the data: pass --class-folder, '
-                             f'--coco-folder or --seg-folder, or the name of a config{example}')
+            detector = f'mask_rcnn_{VARIANTS[config].short_name}' if config in VARIANTS else ''
+            example = f', e.g. {detector}' if detector in named_configs() else ''
+            raise UsageError(f'{config} is a network; its task follows from the data: pass '
+                             'class_folder (--class-folder), coco_folder (--coco-folder) or seg_folder (--seg-folder), '
+                             f'or the name of a config{example}')
         if data_root:
-            raise UsageError('--data-root is for a config; a network is trained on a folder')
+            raise UsageError('data_root (--data-root) is for a config; a network is trained on a folder')
         check_keys(options)
         precision = given.get('precision')
         if precision in ('float16', 'bfloat16') and not has_mixed_precision():
-            raise UsageError(f'{"--amp" if precision == "float16" else "--bf16"}: MMEngine has no mixed precision on '
-                             f'{get_device()}')
+            raise UsageError(f'precision={precision}: MMEngine has no mixed precision on {get_device()}')
         return FineTuning(network=config, **given)
     if own:
-        option = '--no-pretrained' if given.get('pretrained') is False else f'--{own[0].replace("_", "-")}'
+        option = 'pretrained=False (--no-pretrained)' if given.get('pretrained') is False else (
+            f'{own[0]} (--{own[0].replace("_", "-")})')
         raise UsageError(f'{option} is for a network and a folder, but {config} is a config; set '
-                         f'{FIELDS[own[0]].metadata["key"]} with --cfg-options. A recipe with other '
-                         'arguments is made by the command that made it, with another --work-dir')
+                         f'{FIELDS[own[0]].metadata["key"]} with cfg_options (--cfg-options). A recipe with other '
+                         'arguments is made by the command that made it, with another work_dir (--work-dir)')
     return None
 
 
@@ -65,8 +67,8 @@ def check_keys(options: Mapping[str, Any]) -> None:
         named = [name for name in OPTIONS if key in (
             owned := FIELDS[name].metadata['key'].partition(' ')[0], *(f'{owned}.{part}' for part in PARTS))]
         if named:
-            raise UsageError(f'--cfg-options {key}={value}: with a network and a folder, it follows from '
-                             f'{" or ".join("--" + name.replace("_", "-") for name in named)}; pass that')
+            raise UsageError(f'cfg_options {key}={value}: with a network and a folder, it follows from '
+                             f'{" or ".join(named)}; pass that')
 
 
 def name_base(given: FineTuning) -> str:
@@ -96,7 +98,7 @@ def find_moved(given: Mapping[str, Any], folder: str, work_dir: str) -> dict[str
     if found := find_difference(given, cfg.get('recipe') or {}):
         name, before, value = found
         what = f'{name}={before}' if before is not None else f'no {name}'
-        raise UsageError(f'work dir {work_dir} holds a training with {what}, which --resume cannot change, got '
-                         f'{name}={value}; the same command without --resume, with another --work-dir, trains with it '
-                         'from the start')
+        raise UsageError(f'work dir {work_dir} holds a training with {what}, which resuming cannot change, got '
+                         f'{name}={value}; the same command without it, with another work_dir (--work-dir), trains '
+                         'with it from the start')
     return {} if osp.realpath(folder) == osp.realpath(find_data_folder(cfg)) else dict(data_root=folder)

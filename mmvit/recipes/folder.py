@@ -138,7 +138,8 @@ def other_data(cfg: Config, *, class_folder: str | None = None, coco_folder: str
     if not recipe:
         name = next((name for name, value in given.items() if value), 'size')
         raise UsageError(f'{name} (--{name.replace("_", "-")}) is for a network and a folder, from which '
-                         f'{cfg.filename} was not made; set test_dataloader and test_evaluator with --cfg-options')
+                         f'{cfg.filename} was not made; set test_dataloader and test_evaluator with '
+                         'cfg_options (--cfg-options)')
     trained = find_task(cfg.default_scope)
     about, folder = choose_task(**given) if any(given.values()) else (trained, None)
     key = about.argument
@@ -185,8 +186,8 @@ def carry_over(before: Any, after: Any, own: Any, place: str) -> Any:
     if all(isinstance(value, list) for value in (before, after, own)) and len(before) == len(after) == len(own):
         return [carry_over(*values, f'{place}.{i}') for i, values in enumerate(zip(before, after, own))]
     if own != before and place.rpartition('.')[2] not in PLACES:
-        raise UsageError(f'{place} is {own!r} in the run and {before!r} in its recipe; set it with --cfg-options, or '
-                         'test without --size and another folder')
+        raise UsageError(f'{place} is {own!r} in the run and {before!r} in its recipe; set it with cfg_options '
+                         '(--cfg-options), or test without another size and folder')
     return after
 
 

@@ -115,7 +115,7 @@ def set_options(sections: list[Section], options: Mapping[str, Any], file: str) 
         replaces = isinstance(value, dict) and isinstance(based.get(name), dict)
         changed[name] = {'_delete_': True, **value} if replaces else value
     own = [(comment, {name: changed.pop(name, value) for name, value in part.items()}) for comment, part in sections]
-    return [*own, *([('Given with --cfg-options.', changed)] if changed else [])]
+    return [*own, *([('Given with cfg_options.', changed)] if changed else [])]
 
 
 def finish_config(sections: Sequence[Section], text: str, file: str) -> Config:

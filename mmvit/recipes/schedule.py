@@ -108,8 +108,7 @@ class Schedule:
         momentum = min(max(1 / (AVERAGED * self.steps), LEAST_MOMENTUM), MOST_MOMENTUM)
         averages = [dict(type='EMAHook', momentum=momentum, update_buffers=True)] if self.given.ema else []
         compiled = [dict(type='CompileHook')] if self.given.compile else []
-        chance = [dict(type='ChanceLossHook', remedy='a lower --lr may help')] if (
-            self.is_pretrained and task.name != 'detector') else []
+        chance = [dict(type='ChanceLossHook')] if self.is_pretrained and task.name != 'detector' else []
         return dict(
             default_hooks=dict(
                 logger=dict(type='LoggerHook', interval=20, ignore_last=False),

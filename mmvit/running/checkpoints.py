@@ -39,8 +39,8 @@ def check_start(model: nn.Module, checkpoint: dict, source: str, resumes: bool, 
                        *list_changes({*before} - {*now}, 'class', 'classes', 'removed')]
             if before and now and changed:
                 raise UsageError(f'the training data have changed since checkpoint {source}: {"; ".join(changed)}. '
-                                 f'--resume goes on with the same classes; load_from={source} without it starts a new '
-                                 'training from the weights') from error
+                                 f'Resuming (--resume) goes on with the same classes; load_from={source} without it '
+                                 'starts a new training from the weights') from error
             raise UsageError(str(error)) from error
     else:
         weights = checkpoint['state_dict']
@@ -86,7 +86,7 @@ def whole_one_named(path: str) -> Iterator[None]:
                   if file != Path(path)]
         for file in sorted(others, key=lambda file: file.stat().st_mtime_ns, reverse=True):
             if is_whole(str(file)):
-                raise CheckpointError(f'{error}; --resume {file} goes on from an older one') from error
+                raise CheckpointError(f'{error}; an older one is whole: resume={file} (--resume {file})') from error
         raise
 
 
@@ -104,5 +104,5 @@ def warn_of_others(runner: Any, cfg: Config) -> None:
     others = sorted(path.name for path in Path(cfg.work_dir).glob('*.pth'))
     if others and not cfg.get('resume'):
         runner.logger.warning(f'work dir {cfg.work_dir} has checkpoints of another training, such as {others[0]}; '
-                              'those of the same names will be replaced. To go on with that training, use --resume; to '
-                              'keep it, another --work-dir')
+                              'those of the same names will be replaced. To go on with that training, resume it; to '
+                              'keep it, choose another work dir')

@@ -97,8 +97,9 @@ def check_processes(cfg: Config, processes: int) -> None:
     """Raises UsageError if a recipe is for another number of processes."""
     made_for = cfg.recipe.get('processes', 1) if 'recipe' in cfg else processes
     if made_for != processes:
-        raise UsageError(f'{cfg.filename} is for --processes {made_for}, from which its steps and its learning rate '
-                         f'follow, got {processes}; start {made_for}, or make it for {processes} in another work dir')
+        raise UsageError(f'{cfg.filename} is for processes={made_for} (--processes {made_for}), from which its steps '
+                         f'and its learning rate follow, got {processes}; start {made_for}, or make it for '
+                         f'{processes} in another work dir')
 
 
 def check_folder(cfg: Config) -> bool:
@@ -111,8 +112,7 @@ def check_folder(cfg: Config) -> bool:
     if found:
         raise UsageError(f'{find_data_folder(cfg)} has changed since the training in {cfg.work_dir}: '
                          f'{"; ".join(found)}. It goes on with the same data only; for a new training with these data '
-                         f'from its weights, pass --pretrained {cfg.work_dir} with the network and the folder, and no '
-                         '--resume')
+                         f'from its weights: mmvit train NETWORK --pretrained {cfg.work_dir}, with the folder')
     return found is not None
 
 

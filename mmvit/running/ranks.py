@@ -39,9 +39,9 @@ def started_by(launcher: str, local_rank: int = 0) -> Iterator[int]:
 
 def check_launcher(launcher: str) -> None:
     """Raises UsageError if the launcher has not started this process, which has its rank in environment variables."""
-    programs = dict(slurm='srun', mpi="Open MPI's mpirun", pytorch='torchrun; use --processes N to start them')
+    programs = dict(slurm='srun', mpi="Open MPI's mpirun", pytorch='torchrun; mmvit train --processes N starts them')
     if missing := [name for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT') if not os.environ.get(name)]:
-        raise UsageError(f'--launcher {launcher} needs processes that were started by {programs[launcher]}; the '
+        raise UsageError(f'launcher {launcher} needs processes that were started by {programs[launcher]}; the '
                          f'environment variable {missing[0]} is not set')
 
 
@@ -74,7 +74,7 @@ def set_ranks(launcher: str) -> None:
     """
     if launcher == 'slurm' and 'SLURM_PROCID' in os.environ:
         if 'SLURM_STEP_ID' not in os.environ and os.environ['SLURM_NTASKS'] != '1':
-            raise UsageError(f'--launcher slurm needs processes that were started by srun, got a batch script of '
+            raise UsageError(f'launcher slurm needs processes that were started by srun, got a batch script of '
                              f'{os.environ["SLURM_NTASKS"]} tasks without it; the environment variable SLURM_STEP_ID '
                              'is not set')
         os.environ.update(RANK=os.environ['SLURM_PROCID'], WORLD_SIZE=os.environ['SLURM_NTASKS'],
@@ -100,5 +100,5 @@ def first_host(nodes: str) -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
     except (OSError, subprocess.CalledProcessError, IndexError) as error:
         reason = (getattr(error, 'stderr', '') or '').strip() or first_line(error)
-        raise UsageError(f'--launcher slurm: {" ".join(command)} does not name the first machine ({reason}); set the '
+        raise UsageError(f'launcher slurm: {" ".join(command)} does not name the first machine ({reason}); set the '
                          'environment variable MASTER_ADDR') from error

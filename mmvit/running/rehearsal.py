@@ -106,7 +106,7 @@ def rehearse(cfg: Config, processes: int = 1, is_test: bool = False, is_timed: b
     name = cfg.get('runner_type', 'Runner')
     base: Any = RUNNERS.get(name)
     if not issubclass(base, Runner):
-        warn(f'--check builds no {name}; what does not fit is named when the run starts')
+        warn(f'the check builds no {name}; what does not fit is named when the run starts')
         return ''
     with warnings.catch_warnings(), log_from(logging.CRITICAL), TemporaryDirectory() as folder, safe_loading():
         warnings.simplefilter('ignore')
@@ -138,7 +138,7 @@ def check_step(run: Rehearsal) -> None:
     loader: Any = run.train_dataloader
     check_heads(model, loader.dataset)
     if type(model).train_step is not BaseModel.train_step:
-        warn(f'{type(model).__name__} has a training step of its own, in which --check does not look')
+        warn(f'{type(model).__name__} has a training step of its own, in which the check does not look')
         return
     with named('train_dataloader'):
         batch = next(iter(loader.batch_sampler))

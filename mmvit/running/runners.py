@@ -71,7 +71,8 @@ class CheckedRunner(Base):
         try:
             super()._init_model_weights()
         except CheckpointError as error:
-            remedy = ('pass --pretrained FILE with another file or --no-pretrained for random weights'
+            remedy = ('pass another file as pretrained (--pretrained), or pretrained=False (--no-pretrained) for '
+                      'random weights'
                       if 'recipe' in self.cfg else
                       'see docs/zoo.md for available weights, or set model.backbone.init_cfg=None for random weights')
             raise UsageError(f'pretrained weights: {error}; {remedy}') from error

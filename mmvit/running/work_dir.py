@@ -21,8 +21,8 @@ class HoldsTrainingError(UsageError):
     """Raised if a new training would replace one that is in a work dir."""
 
     def __init__(self, work_dir: str) -> None:
-        super().__init__(f'work dir {work_dir} holds a training, whose recipe stays as it is; --resume goes on with '
-                         'it, and another --work-dir starts a new one')
+        super().__init__(f'work dir {work_dir} holds a training, whose recipe stays as it is; resume=True '
+                         '(--resume) goes on with it, and another work_dir (--work-dir) starts a new one')
 
 
 def describe_process() -> str:

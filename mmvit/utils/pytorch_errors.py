@@ -17,7 +17,8 @@ SHARED_MEMORY = re.compile(r'unable to (?:allocate shared memory|write to file|m
 FULL_MEMORY = re.compile(r'out of memory|DefaultCPUAllocator')
 ASKED = re.compile(r'tried to allocate ([\d.]+ \w+)', re.I)
 LESS_MEMORY = ('; smaller batches (--batch-size, or train_dataloader.batch_size in a config) and images (--size), '
-               '--bf16, --cfg-options model.backbone.with_cp=True and --compile need less')
+               'bfloat16 (--bf16), with_cp=True (--cfg-options model.backbone.with_cp=True) and compiled blocks '
+               '(--compile) need less')
 NO_OPERATOR = re.compile(r'_impl: implementation for device \S+ not found|not compiled with GPU support|mmcv\._ext\.')
 NO_KERNEL = re.compile(r"not implemented for '(BFloat16|Half)'")
 RANK = re.compile(r'gloo/transport/.*(?:clos|reset|broken pipe)|remote process exited|communicator was aborted', re.I)
@@ -47,7 +48,7 @@ def pytorch_errors_named(*splits: str, work_dir: str | None = None) -> Iterator[
         if work_dir:
             last = Path(work_dir, LAST)
             problem += LESS_MEMORY if FULL_MEMORY.search(str(error)) else ''
-            problem += (f'; --resume goes on from {short_path(last_of(last))}' if last.is_file() else
+            problem += (f'; resuming (--resume) goes on from {short_path(last_of(last))}' if last.is_file() else
                         '; no checkpoint was saved')
         raise TrainingError(problem) from error
 

@@ -36,10 +36,10 @@ class Backbone(CompiledByBlocks):
 
     The constructor of a network calls this constructor, builds the modules, calls :meth:`add_output_norms` if the
     network has output norms, then :meth:`init_layers` and :meth:`freeze`, also in subclasses that add modules. The
-    network defines ``arch_zoo``, ``stem``, ``image_convs``, ``block_types`` unless its blocks are of ``BaseBlock``,
-    :meth:`iter_stages`, :meth:`stage_layers` and, for other initial values than those of PyTorch, ``init_layers``. In
-    its docstring, ``NAME, NAME: As in :class:`Backbone`.`` stands for the documentation of these arguments below, which
-    ``help`` shows instead.
+    network defines ``arch_zoo``, ``stem_names``, ``image_convs``, ``block_types`` unless its blocks are of
+    ``BaseBlock``, :meth:`iter_stages`, :meth:`stage_layers` and, for other initial values than those of PyTorch,
+    ``init_layers``. In its docstring, ``NAME, NAME: As in :class:`Backbone`.`` stands for the documentation of these
+    arguments below, which ``help`` shows instead.
 
     Images may have any size of at least 1 x 1 pixel, unless the network's documentation says otherwise. To synchronize
     the batch norms of all processes, set ``sync_bn='torch'`` in the config of MMEngine's runner.
@@ -72,7 +72,7 @@ class Backbone(CompiledByBlocks):
     """
 
     arch_zoo: dict[str, Any] = {}  # settings by name
-    stem: tuple[str, ...] = ('patch_embed', )  # names of the modules before the first stage
+    stem_names: tuple[str, ...] = ('patch_embed', )  # names of the modules before the first stage
     image_convs: tuple[str, ...] = ('patch_embed.proj', )  # names of the convolutions that read the images
     min_size = 1  # smallest height and width of images, in pixels
     normed_stages: Sequence[int] = ()  # stages that have an output norm
@@ -237,8 +237,8 @@ class Backbone(CompiledByBlocks):
     # ---- freezing and layers
 
     def stem_modules(self) -> list[nn.Module]:
-        """Returns the modules of the stem, whose names are in ``stem``."""
-        return [self.get_submodule(name) for name in self.stem]
+        """Returns the modules of the stem, whose names are in ``stem_names``."""
+        return [self.get_submodule(name) for name in self.stem_names]
 
     def stage_modules(self, stage: int) -> list[nn.Module]:
         """Returns the modules of one stage, without its output norm."""

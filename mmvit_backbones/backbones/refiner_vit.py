@@ -252,7 +252,7 @@ class RefinerViT(Backbone):
         'medium': RefinerViTArch(embed_dims=420, depth=32, num_heads=12, mlp_ratio=3),
         'large': RefinerViTArch(embed_dims=512, depth=32, num_heads=16, mlp_ratio=3),
     }
-    stem = ('embed', )
+    stem_names = ('embed', )
     image_convs = ('embed.patches.conv1', )
 
     def __init__(self, arch: str | RefinerViTArch | dict = 'small', *,

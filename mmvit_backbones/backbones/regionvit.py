@@ -392,7 +392,7 @@ class RegionViT(Backbone):
         'base': RegionViTArch(
             local_embed='1conv', embed_dims=128, depths=(2, 2, 14, 2), num_heads=(4, 8, 16, 32), mlp_ratio=4),
     }
-    stem = ('local_embed', 'region_embed')
+    stem_names = ('local_embed', 'region_embed')
 
     def __init__(self, arch: str | RegionViTArch | dict = 'tiny', *,
                  out_tokens: Literal['local', 'regional'] = 'local', window_size: int | Sequence[int] = 7,

@@ -165,7 +165,7 @@ class ResTArch(AttentionPyramidArch):
 class ResTBase(Backbone):
     """Base class of ResT and ResTv2, which differ in the classes of their modules."""
     arch_zoo: dict[str, ResTArch] = {}
-    stem = ('patch_embeds.0', )
+    stem_names = ('patch_embeds.0', )
     image_convs = ('patch_embeds.0.conv1', )
     stem_type: type[nn.Module]
     downsample_type: type[nn.Module]

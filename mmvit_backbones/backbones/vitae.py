@@ -184,7 +184,7 @@ class ViTAE(Backbone):
             before = (in_channels, *channels)
             for stage, width in enumerate(widths):
                 self.reductions.append(reduction_cell(stage, before[stage], channels[stage], width))
-            self.stem = ('reductions.0', )
+            self.stem_names = ('reductions.0', )
             self.image_convs = first_convs('reductions.0')
         drop_paths, = drop_path_schedule(drop_path_rate, [arch.depth])
         self.cells = nn.ModuleList(self.normal_cell(arch, drop_rate, drop_path) for drop_path in drop_paths)

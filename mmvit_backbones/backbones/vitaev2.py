@@ -108,7 +108,7 @@ class ViTAEv2Arch(CellArch):
 class CellPyramid(Backbone):
     """Base class of ViTAEv2 and ViTAEv2-VSA; subclasses build attention in ``make_attention``."""
     block_types = (NormalCell, ReductionCell)
-    stem = ('stages.0.reduction', )
+    stem_names = ('stages.0.reduction', )
     image_convs = first_convs('stages.0.reduction')
     position_type = nn.Identity  # position encoding before the attention's LayerNorm
 

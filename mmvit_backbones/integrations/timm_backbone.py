@@ -289,8 +289,8 @@ def create(name: str, pretrained: bool, arguments: dict[str, Any]) -> tuple[Any,
             if file:
                 raise CheckpointError(f'{file} cannot be loaded into timm:{name}: {first_line(error)}') from error
             raise CheckpointError(f'the weights of timm:{name} cannot be downloaded: {first_line(error)}; download '
-                                  f'{address_of(name)} elsewhere, and pass the file: --pretrained FILE, in a config '
-                                  'pretrained_cfg_overlay=dict(file=FILE)') from error
+                                  f'{address_of(name)} elsewhere, and pass the file: mmvit train --pretrained FILE, in '
+                                  'a config pretrained_cfg_overlay=dict(file=FILE)') from error
         return network, bool(options), missing
     assert refused is not None
     raise UsageError(f'timm:{name} cannot be built with {arguments}: {refused}') from refused

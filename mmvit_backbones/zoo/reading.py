@@ -54,8 +54,10 @@ def find_checkpoint(path: str) -> str:
     if best and last:
         best = _best_of_run(best, last)
     if not best and not last:
+        others = sorted(file.name for file in folder.glob('*.safetensors'))  # of Hugging Face
+        hint = f'; name the file {folder / others[0]}' if others else ''
         raise missing or CheckpointNotFoundError(f'{path} has neither best_*.pth nor {LAST}, so it is not the work dir '
-                                                 'of a training that saved a checkpoint')
+                                                 f'of a training that saved a checkpoint{hint}')
     return str(best[0]) if best else str(last)
 
 
@@ -240,6 +242,8 @@ def problem_of_download(path: str | os.PathLike) -> str | None:
                 return 'is truncated or corrupt'
     if start.lstrip().startswith(b'<'):
         return 'is a web page: the download failed'
+    if start.lstrip().startswith(b'{'):
+        return 'is JSON: an index of weights in several files, which must be joined into one, or no weights'
     if start.startswith(b'version https://git-lfs'):
         return 'is a pointer of Git LFS: run `git lfs pull` in its folder'
     return None if start else 'is empty'

@@ -51,8 +51,8 @@ def find_state_dict(checkpoint: Mapping, layouts: Sequence[Layout] = (), own: Co
         there = ', '.join(dict.fromkeys(repr(place.start + place.inside) for place in places))
         given = f', got {prefix!r}' if prefix else ''
         raise CheckpointError(f'checkpoint {source} has weights that fit with the prefixes {there}: choose one '
-                              'by --cfg-options model.backbone.init_cfg.prefix=PREFIX, or --prefix of mmvit weights '
-                              f'convert{given}')
+                              'by prefix, in a config init_cfg.prefix (mmvit train --cfg-options '
+                              f'model.backbone.init_cfg.prefix=PREFIX, mmvit weights convert --prefix PREFIX){given}')
     start, inside, layout = chosen[0]
     return strip_prefix(found[start], inside.removesuffix(chosen[0].rest(prefix) or '')), layout
 

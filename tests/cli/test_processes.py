@@ -88,7 +88,7 @@ def test_one_machine_needs_no_port(environment):
 
 def test_a_batch_script_of_several_tasks_needs_srun(environment):
     environment({name: value for name, value in SLURM.items() if name != 'SLURM_STEP_ID'})
-    with raises(UsageError, '--launcher slurm', 'srun', '8 tasks', 'SLURM_STEP_ID'):
+    with raises(UsageError, 'launcher slurm', 'srun', '8 tasks', 'SLURM_STEP_ID'):
         ranks.set_ranks('slurm')
 
 
@@ -98,14 +98,14 @@ def test_slurm_that_does_not_name_the_first_machine_is_one_line(script, environm
         (tmp_path / 'scontrol').write_text(f'#!/bin/sh\n{script}\n')
         (tmp_path / 'scontrol').chmod(0o755)
     environment(dict(SLURM, PATH=str(tmp_path)))
-    with raises(UsageError, '--launcher slurm', 'scontrol', 'MASTER_ADDR') as caught:
+    with raises(UsageError, 'launcher slurm', 'scontrol', 'MASTER_ADDR') as caught:
         ranks.set_ranks('slurm')
     assert '\n' not in str(caught.value)
 
 
 def test_a_launcher_must_have_started_the_process(environment):
     environment(dict(RANK='0', WORLD_SIZE='2', MASTER_ADDR='n1'))
-    with raises(UsageError, '--launcher pytorch', 'MASTER_PORT'):
+    with raises(UsageError, 'launcher pytorch', 'MASTER_PORT'):
         ranks.check_launcher('pytorch')
 
 

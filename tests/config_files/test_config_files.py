@@ -60,6 +60,9 @@ def test_the_config_beside_a_checkpoint_is_found(tmp_path):
     (tmp_path / 'rest.py').touch()
     with raises(UsageError, checkpoint, 'reswin.py', 'rest.py', '--config'):
         config_of(None, checkpoint)
+    (tmp_path / 'recipe').mkdir()
+    (tmp_path / 'recipe/reswin.py').touch()
+    assert config_of(None, checkpoint).filename == str(tmp_path / 'reswin.py')
 
 
 @pytest.mark.parametrize('change, needs, words', [

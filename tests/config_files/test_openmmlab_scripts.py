@@ -1,13 +1,16 @@
 """The configs of runs, as the frameworks' scripts build them from their options."""
+import re
+from inspect import signature
+
 import pytest
 import torch
 from helpers import ROOT, raises
-from mmengine.registry import MODELS
+from mmengine.registry import METRICS, MODELS
 from runs import TINY
 
 from mmvit import running as training
 from mmvit.configs.files import read_config
-from mmvit.configs.outputs import check_test_outputs
+from mmvit.configs.outputs import OUTPUTS, check_test_outputs
 from mmvit.running import shorthand_options, training_config
 from mmvit.utils.frameworks import use_framework
 from mmvit_backbones.errors import UsageError
@@ -61,11 +64,11 @@ def test_a_test_begins_no_run_of_a_tracker(tmp_path):
 
 
 def test_options_that_a_config_cannot_follow():
-    with raises(UsageError, '--tta', 'masks', 'tta_model'):
+    with raises(UsageError, 'tta', 'masks', 'tta_model'):
         training.testing_config(MASKS, 'a.pth', tta=True)
-    with raises(UsageError, '--out', '.pkl', 'out.json'):
+    with raises(UsageError, 'out', '.pkl', 'out.json'):
         training.testing_config(MASKS, 'a.pth', out='out.json')
-    with raises(UsageError, '--tta', '--show-dir'):
+    with raises(UsageError, 'tta', '--show-dir'):
         training.testing_config(str(TINY), 'a.pth', tta=True, show_dir='drawn')
     with raises(UsageError, 'auto_scale_lr.base_batch_size', str(TINY)):
         training_config(str(TINY), auto_scale_lr=True, cfg_options={'auto_scale_lr': {}})
@@ -95,6 +98,23 @@ def test_a_run_writes_over_nothing_that_it_reads(tmp_path, monkeypatch):
                                       out=str(place) if argument == 'out' else None)
         with raises(UsageError, argument, place.parent if place.name == 'new' else place):
             check_test_outputs(cfg)
+    cfg = training.testing_config(STREETS, 'a.pth')
+    for output in OUTPUTS:
+        cfg.test_evaluator = dict(type='IoUMetric', **{output: str(masks / 'new')})
+        with raises(UsageError, 'out', masks):
+            check_test_outputs(cfg)
+
+
+def test_outputs_of_all_metrics_are_known():
+    """An argument of a metric that names files is one that is written, or one of these, which are read or no files."""
+    read = {'ann_file', 'label_file', 'seg_prefix', 'img_prefix', 'prefix', 'proposals_file', 'collect_dir',
+            'file_client_args', 'dump_matches'}
+    for framework in 'mmdet', 'mmseg', 'mmpretrain':
+        use_framework(framework)
+    metrics = [metric for registry in (METRICS, *METRICS.children.values()) for metric in registry.module_dict.values()]
+    named = {name for metric in metrics for kind in metric.__mro__ for name in signature(kind.__init__).parameters
+             if re.search('out|save|dump|dir|path|file|prefix', name)}
+    assert OUTPUTS[0] in named and named - read <= {*OUTPUTS}
 
 
 @pytest.mark.parametrize('workers', [0, 2])

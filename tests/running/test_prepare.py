@@ -81,7 +81,7 @@ def test_nothing_changes_the_record_of_a_training(place, capsys):
     before = record()
     add_images(place / 'data/c', 0, 3)
     add_images(place / 'data/a', 6, 3)
-    with raises(UsageError, WORK_DIR, '--resume', 'another --work-dir'):
+    with raises(UsageError, WORK_DIR, '--resume', 'another work_dir (--work-dir)'):
         call('train', *NETWORK, *OPTIONS, '--work-dir', WORK_DIR)
     with raises(UsageError, WORK_DIR):
         fine_tune('rest_lite', class_folder='data', val_fraction=0.3, pretrained=False, work_dir=str(WORK_DIR))
@@ -97,10 +97,10 @@ def test_nothing_changes_the_record_of_a_training(place, capsys):
 
 
 def test_a_second_training_needs_another_work_dir(place):
-    with raises(UsageError, WORK_DIR, '--resume', 'another --work-dir'):
+    with raises(UsageError, WORK_DIR, '--resume', 'another work_dir (--work-dir)'):
         call('train', *NETWORK, *OPTIONS, '--check')
     call('train', *NETWORK, *OPTIONS, '--resume', '--check')
-    with raises(UsageError, 'epochs=1', 'epochs=3', 'another --work-dir'):
+    with raises(UsageError, 'epochs=1', 'epochs=3', 'another work_dir (--work-dir)'):
         call('train', *NETWORK, *OPTIONS[:-1], '3', '--resume', '--check')
     with reserve_work_dir('other'), raises(UsageError, 'in use'):
         call('train', *NETWORK, *OPTIONS, '--work-dir', 'other', '--check')
@@ -111,7 +111,7 @@ def test_resuming_what_is_not_there_is_said(place, capsys):
     assert 'nothing to resume in new' in capsys.readouterr().out
     with raises(UsageError, 'nothing to resume', 'new'):
         call('train', 'new', '--resume')
-    with raises(UsageError, '--epochs', 'another --work-dir'):
+    with raises(UsageError, '--epochs', 'another work_dir (--work-dir)'):
         call('train', next(WORK_DIR.glob('recipe/*.py')), '--epochs', '3', '--resume')
 
 

@@ -32,7 +32,7 @@ class NoMemory(Hook):
 def test_full_memory_is_one_line(tmp_path):
     runner = runner_of(tmp_path, custom_hooks=[NoMemory()], default_hooks=dict(
         checkpoint=dict(type='CheckpointHook', interval=1)))
-    words = '2.50 GiB', '--batch-size', '--size', '--bf16', 'with_cp', '--compile', f'--resume goes on from {tmp_path}'
+    words = '2.50 GiB', '--batch-size', '--size', '--bf16', 'with_cp', '--compile', f'--resume) goes on from {tmp_path}'
     with raises(TrainingError, *words) as caught, faults_named(runner, 'train'):
         runner.train()
     assert '\n' not in str(caught.value) and 'epoch_1.pth' in str(caught.value)

@@ -227,7 +227,8 @@ def test_too_many_open_files_are_no_damage(is_old, tmp_path):
     (lambda path: torch.save(torch.nn.Identity(), path), 'more than weights'),
     (lambda path: shutil.make_archive(str(path), 'zip', path.parent) and os.rename(f'{path}.zip', path),
      'not written by torch.save'),
-    (lambda path: path.write_text('version https://git-lfs.github.com/spec/v1\n'), 'git lfs pull')])
+    (lambda path: path.write_text('version https://git-lfs.github.com/spec/v1\n'), 'git lfs pull'),
+    (lambda path: path.write_text('{"weight_map": {}}'), 'several files')])
 @pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::FutureWarning')
 def test_other_intact_files_are_not_called_damaged(reader, write, words, tmp_path):
     write(tmp_path / 'a.pth')
@@ -313,7 +314,8 @@ def make(folder, *names: str) -> None:
 
 
 def test_best_or_else_last_checkpoint_is_found(tmp_path):
-    with raises(CheckpointError, tmp_path, 'best_*.pth', 'last_checkpoint'):
+    (tmp_path / 'model.safetensors').touch()  # of Hugging Face
+    with raises(CheckpointError, tmp_path, 'best_*.pth', 'last_checkpoint', tmp_path / 'model.safetensors'):
         find_checkpoint(str(tmp_path))
     make(tmp_path, 'epoch_1.pth', 'epoch_2.pth')
     last = tmp_path / 'last_checkpoint'

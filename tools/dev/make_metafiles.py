@@ -17,11 +17,12 @@ import re
 import runpy
 import sys
 import textwrap
+from collections.abc import Iterable
 from functools import cache, partial
 from importlib import import_module
 from itertools import chain, groupby
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import torch
@@ -86,9 +87,7 @@ standard deviation (`tests/test_goldens.py`).
 DECAY = '<!-- weight decay: written by tools/dev/make_metafiles.py -->\n', '<!-- end of weight decay -->\n'
 RELATED = '<!-- related: written by tools/dev/make_metafiles.py -->\n', '<!-- end of related -->\n'
 RECIPES = '<!-- recipes: written by tools/dev/make_metafiles.py -->\n', '<!-- end of recipes -->\n'
-RECIPE_WEIGHTS = dict(lite0='EfficientNet-Lite0', lite2='EfficientNet-Lite2',
-                      mobilenetv2='MobileNetV2', dinov2='DINOv2 ViT-S/14')
-RECIPE_DATA = dict(flowers='flowers', digits='digits', camvid='streets', coco='objects')
+RECIPE_DATA = dict(flowers='240 flowers', digits='200 digits', camvid='55 streets', coco='19 images of large objects')
 RULES = '<!-- rules: written by tools/dev/make_metafiles.py -->\n', '<!-- end of rules -->\n'
 RULE_TABLES = {'COCO': COCO_RULES, '`--class-folder`': CLASS_RULES, '`--seg-folder`': SEG_RULES,
                'Images and masks': RASTER_RULES}
@@ -396,30 +395,35 @@ def naming() -> str:
 
 
 def recipes() -> str:
-    """Returns the results of recipes by tools/dev/measure_recipes.py."""
-    metrics: dict[tuple, dict[str, dict[str, float]]] = {}  # data, weights, is_frozen, steps -> row -> fold -> metric
+    """Returns the results of recipes by tools/dev/measure_recipes.py: from the lowest to the highest network."""
+    floors: dict[str, dict[str, dict[str, list[dict]]]] = {}  # data -> weights -> row -> cells
+    found: dict[tuple, dict[str, list[dict]]] = {}  # data, steps, is_frozen -> weights -> cells of the recipe
     with (ROOT / 'docs/recipes.csv').open(encoding='utf-8', newline='') as file:
         for line in csv.DictReader(file):
-            group = line['data'], line['weights'], line['is_frozen'], int(line['steps'])
-            metrics.setdefault(group, {}).setdefault(line['row'], {})[line['fold']] = float(line['metric'])
+            data, weights, row = line['data'], line['weights'], line['row']
+            if line['steps'] == '0' or row.startswith('floor'):
+                floors.setdefault(data, {}).setdefault(weights, {}).setdefault(row, []).append(line)
+            elif row == 'recipe':
+                group = data, line['steps'], line['is_frozen'] == 'True'
+                found.setdefault(group, {}).setdefault(weights, []).append(line)
     shown = []
-    for (data, weights, is_frozen, steps), rows in metrics.items():
-        if steps and 'recipe' in rows:
-            name = f'{RECIPE_WEIGHTS[weights]}, {RECIPE_DATA[data]}, {steps}' + ', frozen' * (is_frozen == 'True')
-            floor = metrics.get((data, weights, 'False', 0), {}).get('recipe') or max(
-                (found for row, found in rows.items() if row.startswith('floor')), default=None,
-                key=lambda found: mean(found.values()))
-            shown.append([name, spread(floor), spread(rows['recipe'])])
-    return f'\n{table(["weights, data, steps", "floor", "recipe"], shown)}\n'
+    for (data, steps, is_frozen), networks in found.items():
+        best = [max(rows.values(), key=mean_metric) for weights, rows in floors.get(data, {}).items()
+                if weights in networks]
+        shown.append([RECIPE_DATA[data] + ', frozen' * is_frozen, steps, interval('metric', best),
+                      interval('metric', networks.values()), interval('seconds', networks.values()),
+                      f'{len(networks)}'])
+    return f'\n{table(["data", "steps", "floor", "recipe", "CPU seconds", "networks"], shown)}\n'
 
 
-def spread(metrics: dict[str, float] | None) -> str:
-    """Returns the mean of folds with its standard error, and their number."""
-    if not metrics:
-        return '–'
-    values = list(metrics.values())
-    error = f' ± {stdev(values) / len(values)**0.5:.1f}' if len(values) > 1 else ''
-    return f'{mean(values):.1f}{error} ({len(values)})'
+def mean_metric(lines: list[dict]) -> float:
+    return mean(float(line['metric']) for line in lines)
+
+
+def interval(column: str, networks: Iterable[list[dict]]) -> str:
+    """Returns the lowest and the highest network's mean of folds."""
+    means = [mean(float(line[column]) for line in lines) for lines in networks]
+    return ' to '.join(dict.fromkeys(f'{value:.3g}' for value in (min(means), max(means)))) if means else '–'
 
 
 def severity(rule: Rule) -> str:

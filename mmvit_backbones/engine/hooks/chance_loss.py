@@ -19,15 +19,12 @@ class ChanceLossHook(Hook):
     A model that predicts the frequencies of the classes for every image or pixel has a cross entropy of the entropy of
     the labels. The warning comes if the mean loss of the last tenth of the steps is above 0.97 of it, as after a
     learning rate at which the layers of pretrained weights were destroyed.
-
-    Args:
-        remedy (str): What the warning advises. Defaults to a lower ``optim_wrapper.optimizer.lr``.
     """
 
     priority = 'LOW'  # after the loss was recorded
 
-    def __init__(self, remedy: str = 'a lower optim_wrapper.optimizer.lr may help') -> None:
-        self.remedy, self.counts = remedy, torch.zeros(0)
+    def __init__(self) -> None:
+        self.counts = torch.zeros(0)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: dict | None = None) -> None:
@@ -42,7 +39,7 @@ class ChanceLossHook(Hook):
         if loss > MOST * chance:
             runner.logger.log(logging.WARNING, f'step {runner.iter + 1}: the mean loss of the last {len(losses)} steps '
                               f'is {loss:.3g}, and {chance:.3g} by guessing after the frequencies of the classes; '
-                              f'{self.remedy}')
+                              'a lower learning rate may help')
 
 
 def labels_of(data_batch: Any) -> list[Tensor]:

@@ -165,7 +165,7 @@ def depths_of(backbone: nn.Module, decay_type: str) -> dict[str, tuple[int, int]
     kind = 'stages' if decay_type == 'stage_wise' else 'layers'
     raise ValueError(f'decay_type={decay_type!r} needs the {kind} of the backbone, which {type(backbone).__name__} '
                      'does not define (by get_layer_depth or get_stage_depth); turn layer decay off by decay_rate=1 '
-                     '(--layer-decay 1)')
+                     '(mmvit train --layer-decay 1)')
 
 
 def level_of(depth: int, num_depths: int) -> int:

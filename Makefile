@@ -82,7 +82,7 @@ test-workflows: setup  ## run the tests that train, build the package, add a net
 	$(PYTEST) -m 'workflow and not compiler and not large'
 
 test-large: setup  ## compare large networks with the authors' code in float64, with up to 6 GB; make test compares the others
-	$(call PYTEST_IN,.venv) -m large tests/test_goldens.py tests/test_half_precision.py tests/measuring/test_flops.py
+	$(call PYTEST_IN,.venv) -m large tests/test_goldens.py tests/test_half_precision.py tests/measuring/test_flops.py tests/recipes/test_rates.py
 
 test-compilers: setup  ## run the slow tests of compilers and exporters: torch.compile, Triton, CUDA, ONNX
 	$(PYTEST) -m compiler

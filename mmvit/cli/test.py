@@ -91,12 +91,12 @@ def data_of(args: Namespace) -> dict[str, Any]:
     """
     from mmvit_backbones.errors import UsageError
 
-    from ..inference import is_exported
+    from ..configs.naming import kind_of
     from ..recipes import other_data, write_with_data
     other = {name: value for name, value in given_to(other_data, args).items() if name != 'out'}
     if args.data_root and (folders := [name for name in other if name.endswith('_folder')]):
         raise UsageError(f'--data-root={args.data_root} cannot be combined with --{folders[0].replace("_", "-")}')
-    exported = is_exported(args.checkpoint or args.config)
+    exported = kind_of(args.checkpoint or args.config) == 'exported'
     if exported:
         wanted: dict[str, Any] = {name: getattr(args, name) for name in ('tta', 'show', 'show_dir', 'size', 'seed')}
         wanted['processes'] = args.processes or args.launcher != 'none'
@@ -110,11 +110,12 @@ def data_of(args: Namespace) -> dict[str, Any]:
 
 def go(args: Namespace, cfg: 'Config') -> None:
     """Tests a checkpoint or an exported file, and prints the metrics."""
-    from ..inference import Predictor, evaluate, is_exported
+    from ..configs.naming import kind_of
+    from ..inference import Predictor, evaluate
     from ..running import test
     from ..utils.distributed import is_first_process
     from ..utils.tables import show_metrics
-    if is_exported(cfg.load_from):
+    if kind_of(cfg.load_from) == 'exported':
         model = Predictor(cfg.load_from)
         show_metrics(evaluate(cfg, model.model.run, model.classes, cfg.load_from))
     else:

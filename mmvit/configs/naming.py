@@ -13,6 +13,7 @@ TAKES = dict(
     train=('network', 'config', 'run'), test=('run', 'checkpoint', 'exported', 'config', 'network'),
     predict=('run', 'checkpoint', 'exported', 'config'), export=('run', 'checkpoint'), config=('config', 'run'),
     benchmark=('network', 'config', 'run'), flops=('network', 'run', 'checkpoint'), draw=('network', 'run'))
+EXPORTED_SUFFIX = '.onnx'
 OTHERS = 'resnet50', 'timm:'  # networks of other libraries: a name, and how names begin
 
 
@@ -31,7 +32,7 @@ def kind_of(text: str) -> str:
     from mmvit_backbones.zoo.variants import VARIANTS
 
     from .files import is_config
-    if text.lower().endswith('.onnx'):
+    if text.lower().endswith(EXPORTED_SUFFIX):
         return 'exported'
     if text in VARIANTS or text == OTHERS[0] or text.startswith(OTHERS[1]):
         return 'network'

@@ -2,10 +2,8 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
-from mmengine.config import Config
 from mmengine.registry import MODELS
 from torch import Tensor
 
@@ -18,7 +16,7 @@ from mmvit_backbones.zoo.loading import load_checkpoint
 from mmvit_backbones.zoo.reading import LAST, find_checkpoint
 from mmvit_backbones.zoo.settings import setting, variants_of
 from mmvit_backbones.zoo.source import open_weights
-from mmvit_backbones.zoo.variants import Normalization, Variant, find_variant
+from mmvit_backbones.zoo.variants import Normalization, find_variant
 
 from ..configs.backbone import setting_of
 from ..configs.files import config_of
@@ -37,47 +35,38 @@ def drawn_network(network: str, checkpoint: str | None, pretrained: bool | str
     """
     if checkpoint and pretrained:
         raise UsageError(f'checkpoint and pretrained are mutually exclusive, got {checkpoint} and {pretrained}')
-    if kind_of(network) == 'run':
-        checkpoint, network = find_checkpoint(network), name_of_run(network)
-    variant = find_variant(network)
-    weights = open_weights(pretrained or checkpoint, variant)
-    checkpoint = weights and weights.source
+    file = network if kind_of(network) == 'run' else checkpoint
+    checkpoint = file and find_checkpoint(file)
     torch.manual_seed(0)
-    with log_from(logging.WARNING):  # a figure needs no head and no output norms
-        if checkpoint and Path(checkpoint).with_name(LAST).is_file():
-            backbone, images = run_backbone(config_of(None, checkpoint, ('model', )), variant, checkpoint)
-        else:
-            backbone: Any = get_model(network, 'backbone', checkpoint)
-            images = setting(variant, weights=weights).images
+    if checkpoint and Path(checkpoint).with_name(LAST).is_file():
+        backbone, images = run_backbone(network, checkpoint)
+    else:
+        variant = find_variant(network)
+        weights = open_weights(pretrained or checkpoint, variant)
+        checkpoint, images = weights and weights.source, setting(variant, weights=weights).images
+        with log_from(logging.WARNING):  # a figure needs no head and no output norms
+            backbone = get_model(network, 'backbone', checkpoint)
     if not checkpoint:
         warn(f'{network} has random weights; set pretrained or checkpoint')
     return backbone.eval(), as_statistics(images), checkpoint
 
 
-def name_of_run(work_dir: str) -> str:
-    """Returns the name of the network of a training; raises UsageError if it is not of this package."""
-    cfg = config_of(None, work_dir, ('model', ))
-    backbone, _ = setting_of(cfg)
-    if not (variants := variants_of(backbone, cfg.model.get('head') or {})):
-        raise UsageError(f'network (--network) must be of this package, got {work_dir}, a training of '
-                         f'{type_name(backbone)}')
-    return variants[0].name
-
-
-def run_backbone(run: Config, variant: Variant, checkpoint: str) -> tuple[Backbone, Normalization]:
+def run_backbone(network: str, checkpoint: str) -> tuple[Backbone, Normalization]:
     """Returns the backbone of a run, with its weights, and how its images are normalized.
 
     Raises:
-        UsageError: If it is another network than the variant.
+        UsageError: If it is another network than the one that is named, or not of this package.
     """
-    config, images = setting_of(run)
-    found = type_name(config), config.get('arch')
-    if found != (variant.family.backbone, variant.arch):
-        raise UsageError(f'network must be the one that {checkpoint} is of, {" ".join(map(str, found))}, got '
-                         f'{variant.name}')
+    cfg = config_of(None, checkpoint, ('model', ))
+    config, images = setting_of(cfg)
+    variants = variants_of(config, cfg.model.get('head') or {})
+    if not variants or kind_of(network) != 'run' and find_variant(network) not in variants:
+        raise UsageError(f'network (--network) must be of this package, and that of {checkpoint}, which is '
+                         f'{type_name(config)} {config.get("arch", "")}, got {network}')
     backbone = MODELS.build({**config, 'init_cfg': None})
-    load_checkpoint(backbone, read_checkpoint(checkpoint), checkpoint)
-    return backbone, images or setting(variant).images
+    with log_from(logging.WARNING):
+        load_checkpoint(backbone, read_checkpoint(checkpoint), checkpoint)
+    return backbone, images or setting(variants[0]).images
 
 
 def pixel_of(query: tuple[int, int] | None, width: int, height: int) -> tuple[int, int]:

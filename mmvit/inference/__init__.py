@@ -3,7 +3,5 @@ from ..utils.images import read_rgb
 from .metric import evaluate
 from .predictor import Predictor
 from .results import Classification, Detection, Result, Segmentation
-from .runtimes import is_exported
 
-__all__ = ['Classification', 'Detection', 'Predictor', 'Result', 'Segmentation', 'evaluate',
-           'is_exported', 'read_rgb']
+__all__ = ['Classification', 'Detection', 'Predictor', 'Result', 'Segmentation', 'evaluate', 'read_rgb']

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import openvino
 
 TASKS = dict(mmpretrain='classification', mmdet='detection', mmseg='segmentation')
-EXPORTED_SUFFIX = '.onnx'
 DETAILS = 'mmvit_backbones'  # name of the JSON metadata in an exported file
 
 CPU, CUDA = 'CPUExecutionProvider', 'CUDAExecutionProvider'
@@ -49,7 +48,7 @@ class PyTorchModel:
         use_framework(framework)
         state = read_checkpoint(checkpoint)
         self.module = build_model(cfg)
-        load_weights(self.module, find_weights(self.module, state, checkpoint)[0], checkpoint)
+        load_weights(self.module, find_weights(self.module, state, checkpoint), checkpoint)
         self.module.to(device).eval()
         dataset = leaf_datasets(cfg.test_dataloader.dataset)[0]
         self.pipeline = TestPipeline(dataset['pipeline'])
@@ -231,11 +230,6 @@ def open_session(path: Path, runtime: str | None = None, device: str | torch.dev
         raise
     except Exception as error:  # the runtimes' exceptions have no public base class
         raise UsageError(f'{path} cannot be loaded by {name} {version(name)}: {first_line(error)}') from error
-
-
-def is_exported(path: str) -> bool:
-    """Returns whether a path has the suffix of an exported file."""
-    return path.lower().endswith(EXPORTED_SUFFIX)
 
 
 class Exported:

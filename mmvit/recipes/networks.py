@@ -16,21 +16,21 @@ from mmvit_backbones.ops import plain_pytorch
 from mmvit_backbones.utils.initialization import loads_weights
 from mmvit_backbones.utils.openmmlab_models import type_name
 from mmvit_backbones.zoo.checkpoints import WEB
-from mmvit_backbones.zoo.hubs import images_of, images_of_config
+from mmvit_backbones.zoo.hubs import images_of_config
 from mmvit_backbones.zoo.settings import setting
 from mmvit_backbones.zoo.source import Weights, open_weights
-from mmvit_backbones.zoo.state_dicts import find_state_dict
 from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, Normalization, Variant
 
 from ..configs.backbone import setting_of
 from ..configs.files import read_config
+from ..configs.naming import OTHERS, kind_of
 from ..utils.frameworks import import_quietly
 
 RESNET50 = dict(type='mmdet.ResNet', depth=50, num_stages=4, out_indices=(0, 1, 2, 3), style='pytorch',
                 norm_cfg=dict(type='BN', requires_grad=True),
                 init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50'))
 IMAGENET = Normalization(IMAGENET_MEAN, IMAGENET_STD)
-TIMM = 'timm:'
+TIMM = OTHERS[1]
 FREEZING = 'frozen_stages', 'stop_grad_conv1'  # arguments of the frameworks' backbones
 
 
@@ -50,7 +50,6 @@ class Network:
         name (str): Name for files and messages.
         backbone (dict): Config of the backbone.
         weights (Weights | None): Those that it starts from, where something tells them. Defaults to None.
-        is_pretrained (bool): Whether it starts from weights.
         mean, std (list[float]): Statistics of its images from 0 to 255.
         to_rgb (bool): Whether the channels of its images, and of these statistics, are RGB. Defaults to True.
         imports (tuple[str, ...]): Modules that register the backbone.
@@ -61,7 +60,6 @@ class Network:
     name: str
     backbone: dict
     weights: Weights | None
-    is_pretrained: bool
     mean: list[float]
     std: list[float]
     to_rgb: bool = True
@@ -152,6 +150,11 @@ class Network:
         return replace(self, backbone={key: value for key, value in self.backbone.items() if key != 'init_cfg'})
 
     @property
+    def is_pretrained(self) -> bool:
+        """Returns whether the network starts from weights."""
+        return bool(self.backbone.get('pretrained')) or loads_weights(self.backbone.get('init_cfg'))
+
+    @property
     def source(self) -> str:
         """Returns what names the weights from which the network starts."""
         overlay = self.backbone.get('pretrained_cfg_overlay') or {}  # of timm
@@ -204,34 +207,35 @@ def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True
     Raises:
         UsageError: If there is no such network, or it has no such weights.
     """
-    variant = VARIANTS.get(network) if isinstance(network, str) else None
-    if variant:
-        try:
-            weights = open_weights(pretrained, variant)
-        except CheckpointError as error:
-            if isinstance(pretrained, str) and pretrained not in variant.weights:
-                raise
-            raise UsageError(f'{error}; use pretrained=False (--no-pretrained) to train from random weights') from error
-        own = setting(variant, 'dense' if is_dense else 'classification', weights)
-        backbone = {**own.backbone, 'drop_path_rate': 0.1 if weights else 0., **init_of(weights)}
-        name = variant.family.backbone
-        if not any(name in registry.module_dict for registry in MODELS.children.values()):  # those of the frameworks
-            backbone['type'] = name  # as in the published configs
-        found = Network(variant.name, backbone, weights, weights is not None, *astuple(own.images), variant=variant)
+    if isinstance(network, str) and network in VARIANTS:
+        found = find_published(VARIANTS[network], pretrained, is_dense)
     else:
-        named, backbone, images, imports = read_network(network)
-        in_timm = type_name(backbone) == 'TimmBackbone'
-        found = (find_in_timm if in_timm else find_other)(named, backbone, pretrained, images)
-        found = replace(found, imports=tuple(dict.fromkeys([*found.imports, *imports])))
+        found = find_other(*read_network(network), pretrained)
         found = found.with_all_maps() if is_dense else found
+    found = found if found.is_pretrained else found.thaw()
     # The statistics of a few images are worse than those of the weights, which random ones lack; see docs/own_data.md.
     is_known = takes_norm_eval(found.backbone['type'])
     return replace(found, backbone={**found.backbone, 'norm_eval': found.is_pretrained}) if is_known else found
 
 
-def init_of(weights: Weights | None) -> dict[str, Any]:
+def find_published(variant: Variant, pretrained: bool | str, is_dense: bool) -> Network:
+    """Returns a network of this package; see :func:`find_network`."""
+    try:
+        weights = open_weights(pretrained, variant)
+    except CheckpointError as error:
+        if isinstance(pretrained, str) and pretrained not in variant.weights:
+            raise
+        raise UsageError(f'{error}; use pretrained=False (--no-pretrained) to train from random weights') from error
+    own, name = setting(variant, 'dense' if is_dense else 'classification', weights), variant.family.backbone
+    backbone = {**own.backbone, **(dict(drop_path_rate=0.1, init_cfg=init_of(weights)) if weights else {})}
+    if not any(name in registry.module_dict for registry in MODELS.children.values()):  # those of the frameworks
+        backbone['type'] = name  # as in the published configs
+    return Network(variant.name, backbone, weights, *astuple(own.images), variant=variant)
+
+
+def init_of(weights: Weights, **options: str) -> dict[str, Any]:
     """Returns ``init_cfg`` of a backbone that starts from weights."""
-    return dict(init_cfg=dict(type='Pretrained', checkpoint=weights.source)) if weights else {}
+    return dict(type='Pretrained', checkpoint=weights.source, **options)
 
 
 def takes_norm_eval(name: str) -> bool:
@@ -242,12 +246,15 @@ def takes_norm_eval(name: str) -> bool:
 
 def read_network(network: str | Mapping[str, Any]) -> tuple[str, dict, Normalization | None, list[str]]:
     """Returns the name of a network of another library, its backbone, and a config's normalization and imports."""
-    if isinstance(network, Mapping) or network == 'resnet50' or network.startswith(TIMM):
-        backbone = dict(network) if isinstance(network, Mapping) else dict(RESNET50) if network == 'resnet50' else dict(
-            type='TimmBackbone', name=network.removeprefix(TIMM), pretrained=True)
+    if isinstance(network, Mapping):
+        backbone = dict(network)
         if isinstance(kind := backbone.get('type'), type):
             backbone['type'] = f'{kind.__module__}.{kind.__name__}'  # as MMEngine writes it
-        return network if isinstance(network, str) else str(backbone.get('type')), backbone, None, []
+        return str(backbone.get('type')), backbone, None, []
+    if kind_of(network) == 'network':
+        name = network.removeprefix(TIMM)
+        in_timm = dict(type='TimmBackbone', name=name, pretrained=True)
+        return name, dict(RESNET50) if name == network else in_timm, None, []
     try:
         cfg = read_config(network, ('model', ))
     except UsageError as error:
@@ -263,61 +270,51 @@ def read_network(network: str | Mapping[str, Any]) -> tuple[str, dict, Normaliza
     return Path(network).stem, backbone, images, [modules] if isinstance(modules, str) else modules
 
 
-def find_other(name: str, backbone: dict, pretrained: bool | str, images: Normalization | None) -> Network:
+def find_other(name: str, backbone: dict, images: Normalization | None, imports: list[str], pretrained: bool | str
+               ) -> Network:
     """Returns a network of another library; True keeps the weights and the images that its config names.
 
-    Without weights, nothing is frozen.
+    For a network of timm, a file is one of timm or of the authors, which timm converts, or a checkpoint of a training.
     """
-    init = backbone.get('init_cfg')
     own = next((each for each in VARIANTS.values() if each.family.backbone == type_name(backbone)), None)
-    named = init.get('checkpoint') if isinstance(init, Mapping) and pretrained else None
-    if named and named.startswith(WEB):  # not downloaded before the training, and complete
-        named = None
-    weights = open_weights(pretrained if isinstance(pretrained, str) else named, own)
-    if isinstance(pretrained, str):
-        backbone['init_cfg'] = {**init_of(weights)['init_cfg'], **(prefix_of(weights) if weights and not own else {})}
-    elif not pretrained and loads_weights(init):
-        del backbone['init_cfg']
-    is_pretrained = loads_weights(backbone.get('init_cfg'))
-    if images is None or isinstance(pretrained, str):
-        images = (setting(own, 'dense', weights).images if own else weights and weights.images) or images or IMAGENET
-    found = Network(name, backbone, weights, is_pretrained, *astuple(images))
-    return found if is_pretrained else found.thaw()
+    in_timm = type_name(backbone) == 'TimmBackbone'
+    modules = ['mmvit_backbones', *imports]
+    if in_timm:
+        from mmvit_backbones.integrations import timm_backbone
+        backbone, name = {**backbone, 'type': 'TimmBackbone'}, str(backbone.get('name'))
+        modules = [timm_backbone.__name__, *imports]
+        if isinstance(pretrained, str) and '://' in pretrained:
+            raise UsageError(f'pretrained must be True, False or a file for timm:{name}, got {pretrained!r}; other '
+                             'weights of timm have names of their own, timm:NAME.TAG')
+    if not pretrained:
+        backbone = {key: value for key, value in backbone.items()
+                    if key != 'pretrained' and not (key == 'init_cfg' and loads_weights(value))}
+    weights = open_weights(pretrained if isinstance(pretrained, str) else named_by(backbone), own)
+    if isinstance(pretrained, str) and weights:
+        backbone |= start_from(weights, in_timm, is_own=own is not None)
+    found = Network(name, backbone, weights, *astuple(images or IMAGENET), imports=tuple(dict.fromkeys(modules)))
+    theirs = setting(own, 'dense', weights).images if own else weights and weights.images
+    if in_timm:
+        size, cfg = found.call_built(lambda network: (network.image_size, network.model.pretrained_cfg))
+        found = replace(found, image_size=size)
+        theirs = theirs or (images_of_config(cfg) if found.is_pretrained else None)
+    return replace(found, **asdict(theirs)) if theirs and (images is None or isinstance(pretrained, str)) else found
 
 
-def prefix_of(weights: Weights) -> dict[str, str]:
-    """Returns the prefix of a backbone's names in a model's weights, as MMEngine's initialization takes it."""
-    state = find_state_dict(weights.checkpoint or {}, source=weights.source)[0]
-    return dict(prefix='backbone.') if any(name.startswith('backbone.') for name in state) else {}
+def named_by(backbone: Mapping[str, Any]) -> str | None:
+    """Returns the weights that the config of a backbone names; None for a URL, which the training downloads alone."""
+    init, name = backbone.get('init_cfg'), str(backbone.get('name'))
+    if type_name(backbone) == 'TimmBackbone' and backbone.get('pretrained'):
+        return None if ':' in name or backbone.get('pretrained_cfg_overlay') else f'timm://{name}'
+    named = init.get('checkpoint') if isinstance(init, Mapping) else None
+    return named if named and not named.startswith(WEB) else None
 
 
-def find_in_timm(name: str, backbone: dict, pretrained: bool | str, images: Normalization | None) -> Network:
-    """Returns a network of timm by the config of a ``TimmBackbone``, whose weights and images True keeps.
-
-    A file is one of timm or of the authors, which timm converts, or a checkpoint of a training with this network.
-    """
-    from mmvit_backbones.integrations import timm_backbone
-    backbone, name, weights = {**backbone, 'type': 'TimmBackbone'}, str(backbone.get('name')), None
-    if isinstance(pretrained, str) and '://' in pretrained:
-        raise UsageError(f'pretrained must be True, False or a file for timm:{name}, got {pretrained!r}; other weights '
-                         'of timm have names of their own, timm:NAME.TAG')
-    if isinstance(pretrained, str) and (weights := open_weights(pretrained)):
-        checkpoint = weights.checkpoint or {}
-        is_training = any(str(key).startswith('backbone.model.') for key in checkpoint.get('state_dict', checkpoint))
-        backbone |= (dict(pretrained=False, **init_of(weights)) if is_training
-                     else dict(pretrained=True, pretrained_cfg_overlay=dict(file=weights.source)))
-    elif not pretrained:
-        backbone['pretrained'] = False
-        backbone.pop('init_cfg', None)
-    elif backbone.get('pretrained') and not backbone.get('pretrained_cfg_overlay') and ':' not in name:
-        images_of(f'timm://{name}')  # refuses a name without weights
-    is_pretrained = bool(backbone.get('pretrained')) or loads_weights(backbone.get('init_cfg'))
-    found = Network(name, backbone, weights if is_pretrained else None, is_pretrained, *astuple(IMAGENET),
-                    imports=(timm_backbone.__name__, ))
-    image_size, cfg = found.call_built(lambda network: (network.image_size, network.model.pretrained_cfg))
-    found = replace(found, image_size=image_size)
-    if not is_pretrained:
-        return found.thaw()
-    if images is None or weights:
-        images = (weights and weights.images) or images_of_config(cfg)
-    return replace(found, **asdict(images))
+def start_from(weights: Weights, in_timm: bool, is_own: bool) -> dict[str, Any]:
+    """Returns the arguments with which a backbone in a config starts from weights."""
+    if in_timm and not any(name.startswith('backbone.model.') for name in weights.state):
+        return dict(pretrained=True, pretrained_cfg_overlay=dict(file=weights.source))
+    if in_timm or is_own:  # which find the backbone in a model's weights
+        return dict(init_cfg=init_of(weights), **(dict(pretrained=False) if in_timm else {}))
+    is_model = any(name.startswith('backbone.') for name in weights.state)
+    return dict(init_cfg=init_of(weights, **(dict(prefix='backbone.') if is_model else {})))

@@ -7,22 +7,25 @@ from typing import Any, NamedTuple
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import nn
 
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import replaced_when_complete
 from mmvit_backbones.utils.names import is_in, names_of_parts
 from mmvit_backbones.utils.openmmlab_models import type_name
-from mmvit_backbones.zoo.fitting import LAST_LAYERS, fit, plan
-from mmvit_backbones.zoo.loading import plan_checkpoint
+from mmvit_backbones.zoo.fitting import fit, plan
+from mmvit_backbones.zoo.loading import find_weights
 from mmvit_backbones.zoo.source import Weights
-from mmvit_backbones.zoo.state_dicts import find_state_dict, strip_prefix
+from mmvit_backbones.zoo.state_dicts import strip_prefix
 
 from ..utils.distributed import warn
 from ..utils.frameworks import quiet, use_framework
 from .networks import Network, call_unweighted, without_weights
 
+# Of the models of fine-tunings: their shapes follow from the number of classes.
+LAST_LAYERS = ('head', 'roi_head.bbox_head.fc_cls', 'roi_head.bbox_head.fc_reg', 'roi_head.mask_head.conv_logits',
+               *(f'decode_head.layers.{level}.2' for level in range(16)))
 START = 'start.pth'  # beside a recipe: the weights of another training without the last layers
 
 
@@ -65,7 +68,7 @@ def start_of(model: Any, network: Network, classes: Sequence[str], folder: str) 
         return start
     own = [name for name, _ in model.named_parameters()]
     loaded = {f'backbone.{name}' for name in loaded_in(model.backbone, network)}
-    if weights and (neck := strip_prefix(as_whole(weights), 'neck.')) and 'neck' in dict(model.named_children()):
+    if weights and (neck := strip_prefix(weights.state, 'neck.')) and 'neck' in dict(model.named_children()):
         init = getattr(model.neck, 'init_cfg', None)
         loaded |= {f'neck.{name}' for name in plan(model.neck, neck).loaded} if init else set()
     new = [name for name in own if name not in loaded]
@@ -79,7 +82,7 @@ def start_of(model: Any, network: Network, classes: Sequence[str], folder: str) 
 
 def start_whole(model: nn.Module, weights: Weights, classes: Sequence[str], folder: str) -> Start | None:
     """Returns the start from the whole model of a training; None if it has other layers before the last ones."""
-    state = as_whole(weights)
+    state = weights.state
     found = plan(model, state)
     has_last = any(is_in(name, LAST_LAYERS) for name in state)
     if found.dropped or not has_last or not all(is_in(name, LAST_LAYERS) for name in found.new):
@@ -98,10 +101,6 @@ def start_whole(model: nn.Module, weights: Weights, classes: Sequence[str], fold
     return Start(str(file), names_of_parts([name for name in model.state_dict() if name not in kept], kept))
 
 
-def as_whole(weights: Weights) -> dict[str, Tensor]:
-    return find_state_dict(weights.checkpoint or {}, source=weights.source)[0]
-
-
 def loaded_in(backbone: Any, network: Network) -> list[str]:
     """Returns the names of a backbone's weights that its initialization loads; all of them, where nothing tells."""
     weights = network.weights
@@ -111,9 +110,9 @@ def loaded_in(backbone: Any, network: Network) -> list[str]:
     if not weights or not checkpoint:
         return [name for name, _ in backbone.named_parameters()]
     if isinstance(backbone, Backbone) or type_name(network.backbone) == 'TimmBackbone':
-        return plan_checkpoint(backbone, checkpoint, weights.source).loaded
+        return fit(backbone, find_weights(backbone, checkpoint, weights.source), 'all', weights.source).loaded
     with torch.device('cpu'):  # initial values tell what is random
         model = nn.ModuleDict(dict(backbone=MODELS.build(without_weights(network.backbone))))
-        state = strip_prefix(as_whole(weights), network.backbone['init_cfg'].get('prefix', ''))
+        state = strip_prefix(weights.state, network.backbone['init_cfg'].get('prefix', ''))
         fitted = fit(model, {f'backbone.{name}': x for name, x in state.items()}, 'the backbone', weights.source)
     return [name.removeprefix('backbone.') for name in fitted.loaded]

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.logging import print_log
 from torch import nn
 
 from mmvit_backbones.engine.hooks.finite_loss import state_of
 from mmvit_backbones.errors import CheckpointError, UnreadCheckpointError, UsageError
 from mmvit_backbones.utils.classes import check_labels, classes_of
-from mmvit_backbones.zoo.fitting import fit
-from mmvit_backbones.zoo.loading import check_finite, check_layout, find_weights, load_weights, read_state
+from mmvit_backbones.zoo.fitting import check_finite, fit
+from mmvit_backbones.zoo.loading import find_weights, read_state
 
 from ..folders.record import list_changes
 
@@ -28,27 +27,25 @@ def check_start(model: nn.Module, checkpoint: dict, source: str, resumes: bool, 
     of a resumed run do not fit if the training data, ``dataset``, have other classes than the checkpoint, which is
     said. ``revise_keys`` is MMEngine's argument: pairs of a pattern and its replacement in the names of weights.
     """
-    if resumes:
-        check_state(checkpoint, source)
-        try:
-            load_weights(model, checkpoint['state_dict'], source, strict=True)
-        except CheckpointError as error:  # another checkpoint of the run is for the same network
-            before = classes_of((checkpoint.get('meta') or {}).get('dataset_meta'))
-            now = classes_of(getattr(dataset, 'metainfo', None))
-            changed = [*list_changes({*now} - {*before}, 'class', 'classes', 'added'),
-                       *list_changes({*before} - {*now}, 'class', 'classes', 'removed')]
-            if before and now and changed:
-                raise UsageError(f'the training data have changed since checkpoint {source}: {"; ".join(changed)}. '
-                                 f'Resuming (--resume) goes on with the same classes; load_from={source} without it '
-                                 'starts a new training from the weights') from error
-            raise UsageError(str(error)) from error
-    else:
-        weights = checkpoint['state_dict']
-        for pattern, replacement in revise_keys:  # as MMEngine will load them
-            weights = {re.sub(pattern, replacement, name): x for name, x in weights.items()}
-        check_layout(model, weights, source)
-        check_finite(weights, source)
-        print_log(fit(model, weights, 'the backbone', source).describe(source), 'current')
+    weights = checkpoint['state_dict']
+    for pattern, replacement in revise_keys:  # as MMEngine will load them
+        weights = {re.sub(pattern, replacement, name): x for name, x in weights.items()}
+    if not resumes:
+        fit(model, weights, 'the backbone', source)
+        return
+    check_state(checkpoint, source)
+    try:
+        fit(model, weights, 'all', source)
+    except CheckpointError as error:  # another checkpoint of the run is for the same network
+        before = classes_of((checkpoint.get('meta') or {}).get('dataset_meta'))
+        now = classes_of(getattr(dataset, 'metainfo', None))
+        changed = [*list_changes({*now} - {*before}, 'class', 'classes', 'added'),
+                   *list_changes({*before} - {*now}, 'class', 'classes', 'removed')]
+        if before and now and changed:
+            raise UsageError(f'the training data have changed since checkpoint {source}: {"; ".join(changed)}. '
+                             f'Resuming (--resume) goes on with the same classes; load_from={source} without it '
+                             'starts a new training from the weights') from error
+        raise UsageError(str(error)) from error
 
 
 def use_tested(model: nn.Module, dataset: Any, checkpoint: dict, source: str) -> None:
@@ -62,8 +59,8 @@ def use_tested(model: nn.Module, dataset: Any, checkpoint: dict, source: str) ->
     check_labels(names, classes_of(getattr(dataset, 'metainfo', None)), f'checkpoint {source}',
                  'the test data', 'test on data with the same classes in the same order, or set their names in '
                  'test_dataloader.dataset.metainfo.classes')
-    checkpoint['state_dict'], _ = find_weights(model, checkpoint, source)
-    load_weights(model, checkpoint['state_dict'], source)
+    checkpoint['state_dict'] = find_weights(model, checkpoint, source)
+    fit(model, checkpoint['state_dict'], 'all', source)
 
 
 def check_state(checkpoint: dict, source: str) -> None:

@@ -9,7 +9,6 @@ from .hooks.interrupt import InterruptHook
 from .hooks.label_range import LabelRangeHook
 from .hooks.own_files import OwnFilesHook
 from .optimizers.layer_decay import LayerDecayConstructor
-from .optimizers.weight_decay import weight_decay_cfg
 
 __all__ = ['ChanceLossHook', 'CompileHook', 'ExactResumeHook', 'FiniteLossHook', 'InterruptHook', 'LabelRangeHook',
-           'LayerDecayConstructor', 'OwnFilesHook', 'ResumableEarlyStoppingHook', 'weight_decay_cfg']
+           'LayerDecayConstructor', 'OwnFilesHook', 'ResumableEarlyStoppingHook']

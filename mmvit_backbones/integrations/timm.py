@@ -19,7 +19,7 @@ from ..utils.image_sizes import height_and_width
 from ..zoo.loading import load_variant
 from ..zoo.settings import setting
 from ..zoo.source import open_weights
-from ..zoo.variants import VARIANTS, Variant, list_models, task_of
+from ..zoo.variants import VARIANTS, Variant, list_models, official_name, task_of
 from .timm_networks import TimmClassifier, take_indices
 
 SAVED_WEIGHTS = ['model.safetensors', 'pytorch_model.bin']  # as timm names them
@@ -56,27 +56,25 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
             cfg['input_size'] = (3, *size)
         side = max(size) if size else None  # positions are stored for squares, and interpolated for other images
         file = file_of(cfg) if pretrained else None
-        tag = (cfg['tag'] or True) if pretrained and file is None else False
-        if tag:
-            variant.published_weights(tag)  # other strings are no files
-        weights = open_weights(file or tag, variant)
+        named = official_name(variant, cfg['tag'] or True) if pretrained and file is None else file
+        weights = open_weights(named, variant)
         if weights and weights.is_dense:
-            raise UsageError(f"{file or tag} has a detector's or segmenter's arguments; use mmvit_backbones.get_model("
-                             f"'{name}', 'backbone', {'pretrained' if tag else 'checkpoint'}={file or tag!r})")
+            raise UsageError(f"{named} has a detector's or segmenter's arguments; use mmvit_backbones.get_model("
+                             f"'{name}', 'backbone', {named!r})")
         has_head = cfg['num_classes'] > 0 and not features_only  # a saved network may have no classifier
         known = cfg['tag'] if cfg['tag'] in variant.weights else None  # of a saved network, whose weights follow
         model = TimmClassifier(variant, cfg, (num_classes or 1000) if has_head else 0, in_chans, img_size=side,
                                weights=weights or open_weights(known, variant), **arguments)
         if features_only:
             indices = feature_indices(model, out_indices)
-            load_variant(model.backbone, variant, 'backbone', file, tag, False)
+            load_variant(model.backbone, weights, new_head=False)
             features: Any = FeatureGetterNet(model, tuple(indices))
             features.pretrained_cfg = features.default_cfg = cfg
             return features.to(device, dtype)
         if global_pool:
             model.reset_classifier(model.num_classes, global_pool)
         # If the file has another number of classes, it is loaded without its head.
-        load_variant(model, variant, 'classification', file, tag, num_classes != cfg['num_classes'])
+        load_variant(model, weights, new_head=num_classes != cfg['num_classes'])
         if num_classes != model.num_classes or global_pool == '':
             model.reset_classifier(num_classes, global_pool)
         return model.to(device, dtype)

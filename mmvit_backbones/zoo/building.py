@@ -12,7 +12,7 @@ from ..utils.openmmlab_models import init_weights
 from .loading import check_task, load_variant
 from .settings import has_img_size, setting
 from .source import Weights, open_weights
-from .variants import Variant, find_variant
+from .variants import Variant, find_variant, official_name
 
 
 def get_model(name: str, task: Literal['classification', 'backbone'] = 'classification',
@@ -69,15 +69,14 @@ def get_model(name: str, task: Literal['classification', 'backbone'] = 'classifi
         backbone_overrides['in_channels'] = in_channels
     if img_size is not None and has_img_size(variant):
         backbone_overrides['img_size'] = img_size
-    if pretrained:
-        variant.published_weights(pretrained)  # other strings are no files
-    weights = open_weights(pretrained or (str(checkpoint) if checkpoint else None), variant)
+    source = official_name(variant, pretrained) if pretrained else checkpoint and str(checkpoint)
+    weights = open_weights(source, variant)
     config = model_config(variant, task, num_classes or 1000, weights, **backbone_overrides)
     if task == 'classification':
         import_mmpretrain()
     model = MODELS.build(config)
     init_weights(model)
-    load_variant(model, variant, task, checkpoint, pretrained, num_classes is not None, prefix)
+    load_variant(model, weights, num_classes is not None, prefix)
     return model
 
 

@@ -6,13 +6,12 @@ from typing import Literal
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
-from ..errors import CheckpointError, CheckpointNotFoundError
-from ..utils.messages import near_names
+from ..errors import CheckpointError
 from .download import fetch, fetch_url
 from .hubs import OPENMMLAB, TIMM, fetch_openmmlab, read_timm
 from .reading import find_checkpoint, read_file
 from .state_dicts import find_state_dict, strip_prefix
-from .variants import OFFICIAL, VARIANTS, Variant, published_by
+from .variants import Variant, published_by
 
 AVERAGED = 'state_dict_ema', 'model_ema'  # the averaged weights in the authors' files, which are the published ones
 WEB = 'http://', 'https://'
@@ -31,11 +30,10 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
         mmap (bool): See :func:`read_file`.
 
     Raises:
-        UsageError: If ``map_location`` cannot be used.
         CheckpointError: If the checkpoint cannot be found, downloaded or read, or contains types that are not allowed.
     """
-    if filename.startswith(OFFICIAL):
-        return dict(state_dict=_read_official(filename))
+    if published := published_by(filename):
+        return dict(state_dict=read_published(*published))
     if filename.startswith(TIMM):
         return dict(state_dict=read_timm(filename))
     if filename.startswith(WEB):
@@ -55,20 +53,6 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
         except FileNotFoundError:  # MMEngine takes a name with an unknown scheme for a file
             raise CheckpointError(f'checkpoint {filename} cannot be loaded; use a file or an http(s) URL') from None
     return read_file(find_checkpoint(filename), map_location, mmap)
-
-
-def _read_official(name: str) -> dict[str, Tensor]:
-    """Returns the authors' weights ``official://NAME[/TAG]``, converted to this package's keys."""
-    if published := published_by(name):
-        return read_published(*published)
-    raise unknown_network(name)
-
-
-def unknown_network(name: str) -> CheckpointNotFoundError:
-    """Returns the error for an ``official://`` name of no network."""
-    network = name.removeprefix(OFFICIAL).partition('/')[0]
-    hint = near_names(network, VARIANTS) or '; see mmvit_backbones.list_models()'
-    return CheckpointNotFoundError(f'{name}: unknown network {network!r}{hint}; omit {OFFICIAL} to load a file')
 
 
 def read_published(variant: Variant, tag: str | Literal[True]) -> dict[str, Tensor]:

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from ..errors import UsageError
 from ..utils.file_access import check_outputs, replaced_when_complete
-from .checkpoints import read_checkpoint, read_published
+from .checkpoints import read_checkpoint
 from .download import cached_file
 from .loading import LAYOUTS
 from .reading import find_checkpoint
 from .state_dicts import find_state_dict, names_in_backbones, strip_prefix
-from .variants import OFFICIAL, published_by
+from .variants import OFFICIAL, VARIANTS
 
 FILES = '.pth', '.safetensors'
 
@@ -40,16 +40,15 @@ def convert_weights(source: str, out: str | Path, prefix: str | None = None,
     """
     if Path(out).suffix not in FILES:
         raise UsageError(f'out must end with {" or ".join(FILES)}, got {out}')
-    published = None if Path(source).exists() else published_by(f'{OFFICIAL}{source}')
-    if published and prefix:
-        raise UsageError('prefix requires a file; use NAME/TAG to select published weights')
-    if published:
-        variant, tag = published
-        check_outputs('out', [out], [cached_file(variant.published_weights(tag))])
-        weights, meta = read_published(variant, tag), {}
+    name, _, tag = source.partition('/')
+    if name in VARIANTS and not Path(source).exists():
+        if prefix:
+            raise UsageError('prefix requires a file; use NAME/TAG to select published weights')
+        source, read = f'{OFFICIAL}{source}', str(cached_file(VARIANTS[name].published_weights(tag or True)))
     else:
-        check_outputs('out', [out], [find_checkpoint(source)])
-        weights, meta = read_converted(source, prefix)
+        read = find_checkpoint(source)
+    check_outputs('out', [out], [read])
+    weights, meta = read_converted(source, prefix)
     return write_file(strip_prefix(weights, 'backbone.') if task == 'backbone' else weights, meta, Path(out))
 
 

@@ -6,7 +6,6 @@ URL of a mirror, which is tried first. A mirror has the authors' files under the
 import glob
 import hashlib
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,8 +113,7 @@ def _by_hand(weights: PublishedFile, target: Path) -> str:
     """Returns what to do in a browser, and where to save the file."""
     url = weights.urls[0]
     clicks = BY_BROWSER.get(host_of(url), 'download the file').format(code=weights.access_code)
-    member = f' with {weights.member!r} in its name' if weights.member else ''
-    return f'Open {url} in a browser, {clicks}{member}, and save the file as {target}'
+    return f'Open {url} in a browser, {clicks}, and save the file as {target}'
 
 
 def _download_from(url: str, target: Path, weights: PublishedFile) -> Path:
@@ -123,12 +121,10 @@ def _download_from(url: str, target: Path, weights: PublishedFile) -> Path:
     if host_of(url) in BY_BROWSER:
         code = f' (access code {weights.access_code})' if weights.access_code else ''
         raise CheckpointError(f'{url}{code} requires a browser')
-    incoming, link = target.with_name(f'{target.name}.download'), url
+    incoming = target.with_name(f'{target.name}.download')
     before = _received_bytes(incoming)
     try:
-        if host_of(url) == 'Google Drive' and '/folders/' in url:
-            link = _find_in_folder(url, weights.member)
-        web.receive(link, str(incoming))
+        web.receive(url, str(incoming))
     except UsageError as error:
         if before and _received_bytes(incoming) == before and not web.is_unreachable(error):
             _partial_files(incoming)[0].unlink()  # no progress: the server may be unable to resume, so start again
@@ -144,19 +140,3 @@ def _partial_files(incoming: Path) -> list[Path]:
 
 def _received_bytes(incoming: Path) -> int:
     return sum(part.stat().st_size for part in _partial_files(incoming))
-
-
-def _find_in_folder(url: str, member: str) -> str:
-    """Finds the one checkpoint with ``member`` in its name in a Google Drive folder, and returns its URL."""
-    gdown = web.import_gdown()
-    try:
-        files = gdown.download_folder(
-            url, skip_download=True, quiet=True, use_cookies=False, timeout=web.TIMEOUT)
-    except (gdown.exceptions.DownloadError, OSError) as error:
-        raise UsageError(web.reason_of(error)) from error
-    named = [file for file in files if re.search(r'\.(pth|pt|bin|tar|safetensors)$', file.path)
-             and member in file.path.lower()]
-    if len(named) != 1:
-        wanted = f'exactly one checkpoint with {member!r} in its name' if member else 'exactly one checkpoint'
-        raise CheckpointError(f'{url} must contain {wanted}, but contains {[file.path for file in files]}')
-    return f'https://drive.google.com/uc?id={named[0].id}'

@@ -1,25 +1,25 @@
-"""Says what weights bring to a model before they are loaded: a plan from names and shapes, as its modules load them."""
+"""Fits weights to a model before they are loaded: a plan from names and shapes, as its modules load them."""
 import re
 import warnings
 from collections.abc import Mapping
 from logging import WARNING
 from typing import Any, Literal, NamedTuple
 
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from ..backbones import Backbone
 from ..errors import CheckpointError
+from ..utils.finite import first_not_finite
 from ..utils.initialization import loads_weights
-from ..utils.names import is_in, names_of_parts
+from ..utils.names import names_of_parts
 from ..utils.openmmlab_models import log_from, on_meta, unwrap_model
-from .foreign_names import describe_names
+from .converters.library_layout import shortened
 from .state_dicts import find_prefixes
 
-Part = Literal['all', 'all but the last layers', 'the backbone']
-# Of the models of fine-tunings: their shapes follow from the number of classes.
-LAST_LAYERS = ('head', 'roi_head.bbox_head.fc_cls', 'roi_head.bbox_head.fc_reg', 'roi_head.mask_head.conv_logits',
-               *(f'decode_head.layers.{level}.2' for level in range(16)))
 MAX_UNEXPECTED_KEYS = 5  # a few stale buffers do not mean that a checkpoint is for another network
 COUNTER = 'num_batches_tracked'  # PyTorch before 0.4.1 did not save it
+OUTPUT_NORM = r'norm\d+\.\w+'  # in a backbone
 
 
 class Fit(NamedTuple):
@@ -29,23 +29,18 @@ class Fit(NamedTuple):
         loaded (list[str]): Names of the model's weights and buffers that get values.
         new (list[str]): Those that keep their initial values, because the weights lack them or have other shapes.
         dropped (list[str]): Names that the model lacks.
-        resized (list[str]): Names of those loaded whose shapes differ, such as tables of positions.
     """
 
     loaded: list[str]
     new: list[str]
     dropped: list[str]
-    resized: list[str]
-
-    @property
-    def new_parts(self) -> list[str]:
-        """Returns the names of the modules, and else of the weights, that are new as a whole."""
-        return names_of_parts(self.new, self.loaded)
 
     def describe(self, source: str) -> str:
         """Returns the line that says what the weights of a source bring."""
         share = f'{len(self.loaded)} of {len(self.loaded) + len(self.new)} weights and buffers'
-        return f'weights from {source}: {share}' + (f'; new: {", ".join(self.new_parts)}' if self.new else '')
+        parts = {'not in the model': self.dropped, 'new': self.new}
+        return f'weights from {source}: {share}' + ''.join(
+            f'; {what}: {shortened(names_of_parts(names, self.loaded))}' for what, names in parts.items() if names)
 
 
 def plan(model: nn.Module, weights: Mapping[str, Tensor]) -> Fit:
@@ -64,8 +59,7 @@ def plan(model: nn.Module, weights: Mapping[str, Tensor]) -> Fit:
         missing.extend(keys.missing_keys)
         dropped.extend(keys.unexpected_keys)
 
-    shapes = {name: getattr(x, 'shape', None) for name, x in own.items()}
-    theirs = {name: getattr(x, 'shape', None) for name, x in weights.items()}
+    shapes, theirs = ({name: getattr(x, 'shape', None) for name, x in each.items()} for each in (own, weights))
     if shapes != theirs:  # otherwise, every module finds what it needs
         copied = on_meta(model)
         copied.register_load_state_dict_post_hook(note)
@@ -77,8 +71,7 @@ def plan(model: nn.Module, weights: Mapping[str, Tensor]) -> Fit:
                 misfits = re.findall(r'size mismatch for (\S+):', str(error))
     new = {*missing, *misfits}
     names = [name for name in own if not name.endswith(COUNTER)]
-    return Fit([name for name in names if name not in new], [name for name in names if name in new], dropped,
-               [name for name in names if name not in new and name in theirs and theirs[name] != shapes[name]])
+    return Fit([name for name in names if name not in new], [name for name in names if name in new], dropped)
 
 
 def in_backbone(name: str) -> bool:
@@ -86,11 +79,11 @@ def in_backbone(name: str) -> bool:
     return 'backbone' in name.split('.')[:-1]
 
 
-def fit(model: nn.Module, weights: Mapping[str, Tensor], part: Part, source: str) -> Fit:
+def fit(model: nn.Module, weights: Mapping[str, Tensor], part: Literal['all', 'the backbone'], source: str) -> Fit:
     """Returns what weights bring to a model (:func:`plan`), of which ``part`` must not stay random.
 
-    What is new in the backbone may only have a constant initial value, such as a norm or the offsets of a deformable
-    convolution.
+    Of all, what a network of this package may lack may be new (:func:`optional_in`). In the backbone, what has a
+    constant initial value may, such as a norm or the offsets of a deformable convolution. The log says what is new.
 
     Args:
         model (nn.Module): The model.
@@ -99,25 +92,57 @@ def fit(model: nn.Module, weights: Mapping[str, Tensor], part: Part, source: str
         source (str): Name of the checkpoint for messages.
 
     Raises:
-        CheckpointError: If more is new.
+        CheckpointError: If more is new, or a weight is no tensor, NaN or infinite.
     """
+    own = unwrap_model(model).state_dict()
+    for name, value in own.items():  # which also has the extra state of modules
+        if isinstance(value, Tensor) and not isinstance(weights.get(name, value), Tensor):
+            kind = type(weights[name]).__name__
+            raise CheckpointError(f'checkpoint {source}: {name} must be a tensor, got a {kind}')
+    check_finite({name: weights[name] for name in own.keys() & weights.keys()}, source)
     try:
         found = plan(model, weights)
     except ValueError as error:  # a table of positions cannot be resized
         raise CheckpointError(f'checkpoint {source} cannot be loaded: {error}') from error
     if not found.loaded:
         raise no_match(model, weights, source)
-    own = unwrap_model(model).state_dict()
-    needed = [name for name in found.new if part == 'all' or part == 'all but the last layers'
-              and not is_in(name, LAST_LAYERS)]
-    if part == 'the backbone' and not (has_own_weights(model) and not any(map(in_backbone, found.loaded))):
+    unknown = [name for name in found.dropped if not re.fullmatch(rf'(.*\.)?{OUTPUT_NORM}', name)]
+    if part == 'all':
+        optional = optional_in(model, weights)
+        needed = [name for name in found.new if name not in optional]
+    elif has_own_weights(model) and not any(map(in_backbone, found.loaded)):
+        needed = []
+    else:
         needed = [name for name in found.new if in_backbone(name) and not is_constant(own[name])]
+        unknown = [name for name in unknown if in_backbone(name)]
     if needed:
+        shapes = [f'{name} is {list(weights[name].shape)} in place of {list(own[name].shape)}' for name in needed
+                  if name in weights]
         raise other_network(source, f'{len(needed)} of {len(own)} weights would stay random, which no option allows',
-                            names_of_parts(needed, found.loaded))
-    unknown = [name for name in found.dropped if in_backbone(name)]
+                            shapes[:1] or names_of_parts(needed, found.loaded)[:5])
     if len(unknown) > MAX_UNEXPECTED_KEYS:
         raise other_network(source, f'{len(unknown)} keys are unknown', unknown[:2])
+    if part != 'all' or found.new or found.dropped:
+        print_log(found.describe(source), 'current')
+    return found
+
+
+def optional_in(model: nn.Module, weights: Mapping[str, Tensor]) -> set[str]:
+    """Returns the names that files for the backbones in a model may lack.
+
+    This is the rest of the output norms, if the file has some, and what the network calls optional, if the file has
+    nothing of it: what detectors, or this network alone among related ones, add.
+    """
+    found = set()
+    for name, backbone in unwrap_model(model).named_modules():
+        prefix = f'{name}.' if name else ''
+        kinds = [(OUTPUT_NORM, True), *((kind, False) for kind in backbone.optional)] if isinstance(
+            backbone, Backbone) else []
+        for kind, if_given in kinds:
+            pattern = re.compile(re.escape(prefix) + kind)
+            if any(map(pattern.fullmatch, weights)) == if_given:
+                found |= {key for key, _ in backbone.named_parameters(prefix=name)
+                          if key not in weights and pattern.fullmatch(key)}
     return found
 
 
@@ -130,6 +155,12 @@ def has_own_weights(model: nn.Module) -> bool:
 def is_constant(value: object) -> bool:
     """Returns whether all elements of a tensor are equal, as of a norm before a training; True for other objects."""
     return not isinstance(value, Tensor) or not value.numel() or bool((value == value.flatten()[0]).all())
+
+
+def check_finite(weights: Mapping, source: str) -> None:
+    """Raises CheckpointError if a tensor of the checkpoint ``source`` has NaN or inf, as after a loss that was NaN."""
+    if found := first_not_finite(weights):
+        raise CheckpointError(f'checkpoint {source} cannot be used: {found}, as after a training that diverged')
 
 
 def other_network(source: str, counts: str, examples: list[str]) -> CheckpointError:
@@ -145,4 +176,4 @@ def no_match(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> Ch
     other = next((name for name in weights if name not in own), None)
     got = f'got {other!r}' if other else 'but the checkpoint has no weights'
     return CheckpointError(f'checkpoint {source} is for another network: its keys do not match {type(model).__name__}; '
-                           f'expected {expected!r}, {got}{hint or describe_names(weights.keys() - own.keys())}')
+                           f'expected {expected!r}, {got}{hint}')

@@ -6,11 +6,10 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from mmengine.logging import print_log
 from mmengine.runner import checkpoint
 from torch import Tensor
 
@@ -47,6 +46,7 @@ def read_timm(name: str) -> dict[str, Tensor]:
         UsageError: If the name is unknown, or timm is not installed.
         CheckpointError: If the weights cannot be downloaded.
     """
+    timm_config(name)  # refuses unknown names
     with _downloading(name):  # huggingface_hub lets one process download
         import timm
         return timm.create_model(name.removeprefix(TIMM), pretrained=True).state_dict()
@@ -95,31 +95,22 @@ def _fetch_to_hub(url: str) -> Path:
 
 @contextmanager
 def brief_warnings(name: str) -> Iterator[None]:
-    """Lets timm name two unknown names of weights, not all, and its downloader say once that it tries again."""
-    told = []
-
-    def is_first(record: logging.LogRecord) -> bool:
-        told.append(record)
-        record.msg, record.args = f'{name}: the download gets no answer and is tried again', ()
-        return len(told) == 1
-
+    """Lets timm name two unknown names of weights, not all."""
     def shorten(record: logging.LogRecord) -> bool:
         text = re.sub(r'\(([^(),]+, [^(),]+), [^()]+\)', r'(\1, ...)', record.getMessage())
         record.msg, record.args = f'{name}: {text}', ()
         return True
 
-    with ExitStack() as filters:
-        for logger, each in ('huggingface_hub.utils._http', is_first), ('timm.models._builder', shorten):
-            logging.getLogger(logger).addFilter(each)
-            filters.callback(logging.getLogger(logger).removeFilter, each)
+    logger = logging.getLogger('timm.models._builder')
+    logger.addFilter(shorten)
+    try:
         yield
+    finally:
+        logger.removeFilter(shorten)
 
 
 @contextmanager
 def _downloading(name: str, url: str = 'it') -> Iterator[None]:
-    if images := images_of(name):
-        print_log(f'{name}: mean {images.mean}, std {images.std}, license {timm_config(name)["license"] or "unknown"}',
-                  logger='current')
     try:
         with brief_warnings(name):
             yield

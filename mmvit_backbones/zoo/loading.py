@@ -3,13 +3,11 @@
 ``checkpoints.py`` reads a checkpoint, and ``state_dicts.py`` finds the weights in it and their layout; here follow
 conversion, sizes and loading.
 """
-import os
 import os.path as osp
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
-from logging import WARNING
 from pkgutil import iter_modules
 from typing import Literal
 
@@ -20,19 +18,17 @@ from mmengine.registry import MODELS, WEIGHT_INITIALIZERS
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from ..backbones import Backbone
 from ..errors import CheckpointError, UnknownKeyError
-from ..utils.finite import first_not_finite
-from ..utils.openmmlab_models import log_from, unwrap_model
+from ..utils.openmmlab_models import unwrap_model
 from . import converters
-from .checkpoints import read_checkpoint, read_published
+from .checkpoints import read_checkpoint
 from .converters.layout import Layout
-from .converters.library_layout import LibraryLayout, shortened
-from .download import cached_file
-from .fitting import MAX_UNEXPECTED_KEYS, Fit, fit, no_match, other_network, plan
+from .converters.library_layout import LibraryLayout
+from .fitting import OUTPUT_NORM, fit, no_match
 from .settings import setting
+from .source import Weights
 from .state_dicts import OUR_PREFIXES, find_state_dict, strip_prefix
-from .variants import OFFICIAL, VARIANTS, Variant, find_variant
+from .variants import OFFICIAL, VARIANTS, find_variant
 
 TASKS = ('classification', 'backbone')
 IMAGENET_CLASSES = 1000
@@ -43,14 +39,12 @@ LAYOUTS = tuple(sorted(dict.fromkeys(variant.family.layout for variant in VARIAN
 MODULES = [import_module(f'{converters.__name__}.{found.name}') for found in iter_modules(converters.__path__)]
 LIBRARY_LAYOUTS = list(dict.fromkeys(
     layout for module in MODULES for layout in vars(module).values() if isinstance(layout, LibraryLayout)))
-OUTPUT_NORM = r'norm\d+\.\w+'  # in a backbone
 
 # ---- checkpoint to model
 
 
-def load_variant(model: nn.Module, variant: Variant, task: str, checkpoint: str | os.PathLike | None,
-                 pretrained: str | bool, new_head: bool, prefix: str | None = None) -> None:
-    """Loads a checkpoint, or the authors' weights with the tag ``pretrained``, strictly into a model of the variant.
+def load_variant(model: nn.Module, weights: Weights | None, new_head: bool, prefix: str | None = None) -> None:
+    """Loads the weights of a published network into a model of it; None changes nothing.
 
     If ``new_head`` is True and the numbers of classes differ, the model keeps its own head. ``prefix`` is that of the
     names in the checkpoint.
@@ -58,15 +52,9 @@ def load_variant(model: nn.Module, variant: Variant, task: str, checkpoint: str 
     Raises:
         CheckpointError: If the weights are unavailable, or do not match the model.
     """
-    if pretrained:
-        source, weights = str(cached_file(variant.published_weights(pretrained))), read_published(variant, pretrained)
-        if task == 'classification' and not any(key.startswith('head.') for key in weights):
-            raise CheckpointError(f"pretrained={pretrained!r} ({source}) has no classifier; use task='backbone'")
-    elif checkpoint is not None:
-        source, weights = str(checkpoint), read_checkpoint(str(checkpoint))
-    else:
-        return
-    load_checkpoint(model, weights, source, [variant.family.layout], prefix, new_head)
+    if weights and weights.variant:
+        load_checkpoint(model, read_checkpoint(weights.source), weights.source, [weights.variant.family.layout], prefix,
+                        new_head)
 
 
 @WEIGHT_INITIALIZERS.register_module()
@@ -90,7 +78,7 @@ class PretrainedNeck:
     def __call__(self, neck: BaseModule) -> None:
         weights = strip_prefix(_as_state(read_checkpoint(self.checkpoint), self.checkpoint)['state_dict'], 'neck.')
         if weights and not self.prefix:
-            load_weights(neck, weights, self.checkpoint, strict=True)
+            load_weights(neck, weights, self.checkpoint)
         else:
             print_log(f'{self.checkpoint}: lacks what follows the backbone, which starts from its initial values',
                       logger='current')
@@ -111,33 +99,23 @@ def load_checkpoint(model: nn.Module, checkpoint: Mapping, source: str, layouts:
     Raises:
         CheckpointError: See :func:`find_weights` and :func:`load_weights`.
     """
-    weights, layout = find_weights(model, checkpoint, source, layouts, prefix)
-    check_tensors(model, weights, source)
-    weights = adapt(weights, model, source, new_head)
-    load_weights(model, weights, source, strict=layout is not None and not isinstance(layout, LibraryLayout))
-
-
-def plan_checkpoint(model: nn.Module, checkpoint: Mapping, source: str) -> Fit:
-    """Returns what :func:`load_checkpoint` would load into a model, by names and shapes; raises the same errors."""
-    weights, _ = find_weights(model, checkpoint, source)
-    check_tensors(model, weights, source)
-    with log_from(WARNING):  # it is said when they are loaded
-        weights = adapt(weights, model, source, new_head=True)
-        fit(model, with_initial_values(weights, model, source), 'all', source)
-    return plan(model, weights)
+    weights = find_weights(model, checkpoint, source, layouts, prefix)
+    load_weights(model, with_own_head(weights, model, source, new_head), source)
 
 
 def find_weights(model: nn.Module, checkpoint: Mapping, source: str, layouts: Collection[Layout] = LAYOUTS,
-                 prefix: str | None = None) -> tuple[dict[str, Tensor], Layout | None]:
-    """Returns the weights in a checkpoint that suit a model, under the model's names, and the layout that they had.
+                 prefix: str | None = None) -> dict[str, Tensor]:
+    """Returns the weights in a checkpoint that suit a model, under the model's names.
+
+    Weights for RGB images are converted for a model of images with other channels.
 
     Raises:
         CheckpointError: If the checkpoint is for another network; see :func:`find_state_dict` for ``prefix``.
         UnknownKeyError: If the checkpoint has one of the authors' layouts and another key.
     """
     model = unwrap_model(model)
-    own = model.state_dict().keys()
-    weights, layout = find_state_dict(checkpoint, layouts_for(model, layouts), own, source, prefix)
+    own = model.state_dict()
+    weights, layout = find_state_dict(checkpoint, layouts_for(model, layouts), own.keys(), source, prefix)
     if layout is not None:
         weights = layout.convert(weights, source)
     found = next((each for each in OUR_PREFIXES if any(each + name in weights for name in own)), None)
@@ -146,11 +124,12 @@ def find_weights(model: nn.Module, checkpoint: Mapping, source: str, layouts: Co
     head = weights.get('head.fc.weight')
     if found and isinstance(head, Tensor) and head.ndim and len(head) != IMAGENET_CLASSES:
         print_log(f'{source}: the head for {len(head)} classes was not loaded', logger='current')
-    return strip_prefix(weights, found), layout
-
-
-def layout_of(weights: Mapping, layouts: Collection[Layout]) -> Layout | None:
-    return next((layout for layout in layouts if layout.find_prefix(weights) is not None), None)
+    weights = strip_prefix(weights, found)
+    stem = [name for name, weight in weights.items() if name in own and is_stem(weight, own[name])]
+    if stem:
+        print_log(f'{source}: converted {", ".join(stem)} from {RGB} to {own[stem[0]].shape[1]} input channels',
+                  logger='current')
+    return weights | {name: adapt_channels(weights[name], own[name].shape[1]) for name in stem}
 
 
 def layouts_for(model: nn.Module, layouts: Collection[Layout]) -> list[Layout]:
@@ -196,10 +175,10 @@ def convert_state_dict(name: str | None, state_dict: Mapping,
     if task == 'backbone' and name is not None:
         with torch.device('meta'):
             backbone = MODELS.build(setting(find_variant(name)).backbone)
-        backbone.optional = ()  # a published file has all that its variant has, but for output norms
         for stage in backbone.normed_stages:
             backbone.output_norm(stage).to_empty(device='cpu').reset_parameters()
-        weights = with_initial_values(weights, backbone, 'the checkpoint')
+        norms = {key: x.detach() for key, x in backbone.named_parameters() if re.fullmatch(OUTPUT_NORM, key)}
+        weights = {**norms, **weights}
     return weights
 
 
@@ -211,25 +190,22 @@ def check_task(task: str) -> None:
 # ---- sizes
 
 
-def adapt(weights: Mapping[str, Tensor], model: nn.Module, source: str, new_head: bool) -> dict[str, Tensor]:
-    """Adapts the weights of the checkpoint ``source`` to the model's numbers of input channels and classes.
+def with_own_head(weights: Mapping[str, Tensor], model: nn.Module, source: str, new_head: bool
+                  ) -> Mapping[str, Tensor]:
+    """Returns the weights of the checkpoint ``source``, with the model's own head if ``new_head`` asks for it.
 
-    If the number of classes differs or the checkpoint has no head, the model keeps its own with ``new_head``. A head
-    that differs otherwise, as in another network, is not adapted.
+    It does if the number of classes differs or the checkpoint has no head. A head that differs otherwise, as in another
+    network, is left as it is.
 
     Raises:
         CheckpointError: If the number of classes differs or the head is missing, and ``new_head`` is False.
     """
     own = model.state_dict()
-    stem = [name for name, weight in weights.items() if name in own and is_stem(weight, own[name])]
-    adapted = dict(weights) | {name: adapt_channels(weights[name], own[name].shape[1]) for name in stem}
-    if stem:
-        print_log(f'{source}: converted {", ".join(stem)} from {RGB} to {own[stem[0]].shape[1]} input channels',
-                  logger='current')
     head = {name: weight for name, weight in own.items() if name.startswith('head.')}
-    others = [name for name, weight in head.items() if name in weights and weights[name].shape != weight.shape]
+    others = [name for name, weight in head.items()
+              if isinstance(weights.get(name), Tensor) and weights[name].shape != weight.shape]
     if any(not weights[name].shape or weights[name].shape[1:] != head[name].shape[1:] for name in others):
-        return adapted
+        return weights
     if others and not new_head:
         name = others[0]
         theirs, ours = len(weights[name]), len(head[name])
@@ -242,13 +218,13 @@ def adapt(weights: Mapping[str, Tensor], model: nn.Module, source: str, new_head
     if others or is_headless:
         print_log(f'{source}: the head has a different number of classes or is missing; the model has an untrained '
                   'head', logger='current')
-        adapted = {name: weight for name, weight in adapted.items() if not name.startswith('head.')} | head
-    return adapted
+        weights = {name: weight for name, weight in weights.items() if not name.startswith('head.')} | head
+    return weights
 
 
 def is_stem(weight: Tensor, own: Tensor) -> bool:
     """Returns whether ``weight`` is of a convolution for RGB images, and ``own`` is for other images."""
-    return weight.ndim == own.ndim == 4 and weight.shape[1] == RGB != own.shape[1]
+    return isinstance(weight, Tensor) and weight.ndim == own.ndim == 4 and weight.shape[1] == RGB != own.shape[1]
 
 
 def adapt_channels(weight: Tensor, channels: int) -> Tensor:
@@ -262,90 +238,10 @@ def adapt_channels(weight: Tensor, channels: int) -> Tensor:
 # ---- loading
 
 
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str, strict: bool = False) -> None:
-    """Loads a state dict of the checkpoint ``source`` into a model, which may be inside wrappers.
-
-    A few unknown keys, such as the mask token of a pretraining, are named in the log and left out.
-
-    Raises:
-        CheckpointError: If weights are missing, are not tensors, not finite or of the wrong shape, or if too many keys
-            are unknown to the model: more than ``MAX_UNEXPECTED_KEYS``, or any with ``strict``.
-    """
-    model = unwrap_model(model)
-    check_tensors(model, weights, source)
-    check_finite({name: weights[name] for name in model.state_dict().keys() & weights.keys()}, source)
-    weights = without_other_output_norms(with_initial_values(weights, model, source), model, source)
-    try:
-        keys = model.load_state_dict(weights, strict=False)
-    except ValueError as error:  # a table of positions cannot be resized
-        raise CheckpointError(f'checkpoint {source} cannot be loaded: {error}') from error
-    except RuntimeError as error:
-        shapes = [line.strip() for line in str(error).split('\n') if 'size mismatch' in line]
-        raise other_network(source, f'{len(shapes)} shapes differ', shapes[:1] or [str(error)]) from None
-    missing, unknown = keys.missing_keys, keys.unexpected_keys
-    if missing or len(unknown) > (0 if strict else MAX_UNEXPECTED_KEYS):
-        counts = [f'{len(missing)} weights of the model are missing'] if missing else []
-        counts += [f'{len(unknown)} keys are unknown'] if unknown else []
-        raise other_network(source, ', '.join(counts), [*missing[:2], *unknown[:2]])
-    if unknown:
-        print_log(f'checkpoint {source}: unknown keys were not loaded: {", ".join(unknown)}', logger='current')
-
-
-def with_initial_values(weights: Mapping[str, Tensor], model: nn.Module, source: str) -> dict[str, Tensor]:
-    """Returns weights with the model's own values for what files may lack, which is named in the log.
-
-    This is the rest of the output norms, if the file has some, and what the network calls optional, if the file has
-    nothing of it: what detectors, or this network alone among related ones, add.
-    """
-    added = {}
-    for name, backbone in backbones_in(model).items():
-        prefix = f'{name}.' if name else ''
-        own = {f'{prefix}{key}': value.detach() for key, value in backbone.named_parameters()}
-        for kind, if_given in ((OUTPUT_NORM, True), *((kind, False) for kind in backbone.optional)):
-            pattern = re.compile(re.escape(prefix) + kind)
-            if any(map(pattern.fullmatch, weights)) == if_given:
-                added |= {key: value for key, value in own.items() if key not in weights and pattern.fullmatch(key)}
-    if added:
-        print_log(f'{source}: lacks {modules_of(added)}, which start from their initial values', logger='current')
-    return {**weights, **added}
-
-
-def without_other_output_norms(weights: Mapping[str, Tensor], model: nn.Module, source: str) -> dict[str, Tensor]:
-    """Returns weights without output norms that the model lacks, which are named in the log."""
-    own, prefixes = model.state_dict(), [f'{name}.' if name else '' for name in backbones_in(model)]
-    others = [key for key in weights if key not in own
-              and any(re.fullmatch(re.escape(prefix) + OUTPUT_NORM, key) for prefix in prefixes)]
-    if others:
-        print_log(f'{source}: has {modules_of(others)}, which the network lacks; not loaded', logger='current')
-    return {key: x for key, x in weights.items() if key not in others}
-
-
-def backbones_in(model: nn.Module) -> dict[str, Backbone]:
-    return {name: module for name, module in model.named_modules() if isinstance(module, Backbone)}
-
-
-def modules_of(keys: Iterable[str]) -> str:
-    return shortened(key.rpartition('.')[0] for key in keys)
-
-
-def check_tensors(model: nn.Module, weights: Mapping, source: str) -> None:
-    """Raises CheckpointError if a weight of the model is not a tensor in the checkpoint ``source``."""
-    for name, own in model.state_dict().items():  # which also has the extra state of modules
-        if isinstance(own, Tensor) and name in weights and not isinstance(weights[name], Tensor):
-            raise CheckpointError(f'checkpoint {source}: {name} must be a tensor, got a {type(weights[name]).__name__}')
-
-
-def check_finite(weights: Mapping, source: str) -> None:
-    """Raises CheckpointError if a tensor of the checkpoint ``source`` has NaN or inf, as after a loss that was NaN."""
-    if found := first_not_finite(weights):
-        raise CheckpointError(f'checkpoint {source} cannot be used: {found}, as after a training that diverged')
-
-
-def check_layout(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
-    """Raises CheckpointError for a layout that only :func:`find_weights` converts, and not ``load_from``."""
-    if layout := layout_of(weights, layouts_for(unwrap_model(model), LAYOUTS)):
-        raise CheckpointError(f'checkpoint {source} has the layout of {layout.network}, which load_from cannot '
-                              f"convert; use backbone.init_cfg=dict(type='Pretrained', checkpoint={source!r})")
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Loads a state dict of the checkpoint ``source`` into a model, which may be inside wrappers; see :func:`fit`."""
+    fit(model, weights, 'all', source)
+    unwrap_model(model).load_state_dict(weights, strict=False)
 
 
 # ---- for MMEngine

@@ -112,7 +112,6 @@ def read_file(path: str | os.PathLike, map_location: str | torch.device | None =
             verified. Defaults to False.
 
     Raises:
-        UsageError: If ``map_location`` cannot be used.
         CheckpointNotFoundError: If the file does not exist.
         UnreadCheckpointError: If the file cannot be read, for example because memory is full.
         CheckpointError: If the file is truncated or corrupt, contains types that are not allowed, or does not contain
@@ -133,7 +132,6 @@ def read_object(path: str | os.PathLike, map_location: str | torch.device | None
     if reason := problem_of_file(path):
         kind = CheckpointError if osp.exists(path) else CheckpointNotFoundError
         raise kind(f'checkpoint {path} {reason}')
-    _check_device(map_location)
     if path.endswith('.safetensors'):
         try:
             from safetensors.torch import load_file
@@ -148,16 +146,6 @@ def read_object(path: str | os.PathLike, map_location: str | torch.device | None
         raise
     except Exception as error:  # a damaged pickle can raise any exception
         raise _error_of(path, error) from error
-
-
-def _check_device(device: str | torch.device | None) -> None:
-    """Raises UsageError if a device cannot be used; the readers' own errors would be taken for damage."""
-    if not isinstance(device, (str, torch.device)):  # torch.load also takes None, functions and dicts
-        return
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f'map_location {device} cannot be used: {first_line(error)}') from error
 
 
 def _read_torch(path: str, map_location: str | torch.device | None, mmap: bool) -> object:

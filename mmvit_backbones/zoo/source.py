@@ -3,22 +3,21 @@ import os.path as osp
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from logging import WARNING
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from mmengine.logging import print_log
 from mmengine.registry import MODELS
 
 from ..utils.classes import classes_of
 from ..utils.literals import values_in
-from .checkpoints import WEB, unknown_network
+from .checkpoints import WEB
 from .download import fetch_url
 from .hubs import TIMM, images_of, timm_network
 from .reading import find_checkpoint, read_file
 from .settings import setting
-from .variants import OFFICIAL, VARIANTS, Normalization, Variant, official_name, published_by, task_of
+from .state_dicts import find_state_dict, names_in
+from .variants import VARIANTS, Normalization, Variant, official_name, published_by, task_of
 from .weights import WEIGHTS
 
 DETECTORS = 'mask_rcnn', 'retinanet'  # in tags
@@ -59,6 +58,11 @@ class Weights:
         path = fetch_url(self.source) if self.source.startswith(WEB) else self.source
         return None if '://' in str(path) else read_file(path, mmap=True)
 
+    @cached_property
+    def state(self) -> dict[str, torch.Tensor]:
+        """Returns the state dict of the whole model."""
+        return find_state_dict(self.checkpoint or {}, source=self.source)[0]
+
     @property
     def meta(self) -> Mapping[str, Any]:
         return (self.checkpoint or {}).get('meta') or {}
@@ -80,20 +84,18 @@ def open_weights(source: str | bool | None, variant: Variant | None = None) -> W
     Raises:
         CheckpointError: If there are no such weights, or the file cannot be read.
     """
-    if not source:
+    if source is None or source is False:
         return None
     if variant and (source is True or source in variant.weights):
         source = official_name(variant, source)
     source = str(source)
     if published := published_by(source):
         return open_published(source, *published)
-    if source.startswith(OFFICIAL):
-        raise unknown_network(source)
     rows = [row for row in WEIGHTS.values() if source in row.urls or Path(source).name == row.file_name]
     if row := next((row for row in rows if variant and row.variant == variant.name), rows[0] if rows else None):
         return open_published(source, VARIANTS[row.variant], row.tag)
     if not source.startswith(WEB) and '://' in source:
-        return Weights(source, images=images_of(source))
+        return Weights(source, variant, images=images_of(source))
     return describe_file(Weights(source if source.startswith(WEB) else find_checkpoint(source)), variant)
 
 
@@ -108,26 +110,17 @@ def open_published(source: str, variant: Variant, tag: str | Literal[True]) -> W
 def describe_file(weights: Weights, variant: Variant | None) -> Weights:
     """Returns the weights in a file or of a URL, of which their names and the config of their training tell.
 
-    Whether images of a file were normalized as for the authors' detector is asked for in the log if it may be one: if
-    it has no head, or MMEngine saved it.
+    A detector that MMEngine did not save is the authors', whose images had a normalization of their own.
     """
-    checkpoint = weights.checkpoint or {}
-    parts = [checkpoint, *(part for part in checkpoint.values() if isinstance(part, Mapping))]
-    names = [f'.{name}' for part in parts for name in part]
+    names = names_in(weights.checkpoint or {})
     is_detector = any(f'.{head}.' in name for head in DETECTOR_HEADS for name in names)
     is_dense = is_detector or any('.decode_head.' in name for name in names)
-    is_own, images = OF_MMENGINE in weights.meta, images_in(values_in(weights.meta.get('cfg')))
-    family = variant.family if variant else None
-    if variant and family and family.detector_images and not images:
-        if is_detector and not is_own:
-            images = Normalization(**family.detector_images)
-        elif is_own if is_detector else not any('.head.' in name for name in names):
-            print_log(f'{weights.source}: nothing tells how its images were normalized; taken are mean {family.mean} '
-                      f"and std {family.std}, RGB; if it is of the authors' detector, name it "
-                      f'{variant.name}_mask_rcnn.pth', 'current', WARNING)
+    family, images = variant and variant.family, images_in(values_in(weights.meta.get('cfg')))
+    if family and family.detector_images and is_detector and not images and OF_MMENGINE not in weights.meta:
+        images = Normalization(**family.detector_images)
     words = [word for word in (family.options if family else ()) if any(f'.{word}.' in name for name in names)]
     found = Weights(weights.source, variant, '_'.join(words), images, is_dense)
-    vars(found)['checkpoint'] = checkpoint  # which is read once
+    vars(found)['checkpoint'] = weights.checkpoint  # which is read once
     return found
 
 

@@ -93,10 +93,14 @@ def _state_dicts(checkpoint: Mapping, start: str = '', depth: int = 0) -> Iterat
                 yield from _state_dicts(value, f'{start}{key}.', depth + 1)
 
 
+def names_in(checkpoint: Mapping) -> set[str]:
+    """Returns the names of the weights in all models of a checkpoint, each with a dot before it."""
+    return {f'.{name}' for _, weights in _state_dicts(checkpoint) for name in weights}
+
+
 def names_in_backbones(checkpoint: Mapping) -> set[str]:
     """Returns the names of the weights of backbones in all models of a checkpoint, from ``'backbone.'`` on."""
-    names = {f'.{name}' for _, weights in _state_dicts(checkpoint) for name in weights}
-    return {f'backbone.{name.partition(".backbone.")[2]}' for name in names if '.backbone.' in name}
+    return {f'backbone.{name.partition(".backbone.")[2]}' for name in names_in(checkpoint) if '.backbone.' in name}
 
 
 def _are_equal(weights: Mapping, others: Mapping) -> bool:

@@ -13,7 +13,7 @@ from typing import Literal
 
 import yaml
 
-from ..errors import CheckpointError, UsageError
+from ..errors import CheckpointError, CheckpointNotFoundError, UsageError
 from ..utils.messages import near_names
 from .converters.layout import Layout
 from .published import RESULTS
@@ -160,9 +160,18 @@ def find_variant(name: str) -> Variant:
 
 
 def published_by(name: str) -> tuple[Variant, str | Literal[True]] | None:
-    """Returns the network and the tag of ``official://NETWORK[/TAG]``, or None for another name or network."""
+    """Returns the network and the tag of ``official://NETWORK[/TAG]``, or None for another name.
+
+    Raises:
+        CheckpointNotFoundError: If the network is unknown.
+    """
     network, _, tag = name.removeprefix(OFFICIAL).partition('/')
-    return (VARIANTS[network], tag or True) if name.startswith(OFFICIAL) and network in VARIANTS else None
+    if not name.startswith(OFFICIAL):
+        return None
+    if network not in VARIANTS:
+        hint = near_names(network, VARIANTS) or '; see mmvit_backbones.list_models()'
+        raise CheckpointNotFoundError(f'{name}: unknown network {network!r}{hint}; omit {OFFICIAL} to load a file')
+    return VARIANTS[network], tag or True
 
 
 def official_name(variant: Variant, tag: str | Literal[True]) -> str:

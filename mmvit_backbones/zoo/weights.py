@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlparse
 
+FOLDER = "Google Drive's folders"
 HOSTS = {
     'github.com': 'GitHub',
     'drive.google.com': 'Google Drive',
@@ -16,6 +17,7 @@ HOSTS = {
     'pan.baidu.com': 'Baidu',
 }
 BY_BROWSER = {  # host -> what a person has to do on its page
+    FOLDER: 'download the checkpoint of this network',  # one may hold those of several
     # Microsoft's API for shares wants a login since 2024 (github.com/rclone/rclone/issues/7898).
     'OneDrive': 'click "Download"',
     'Baidu': 'enter the access code {code}, log in, and click "下载" (download)',
@@ -29,7 +31,6 @@ class PublishedFile:
     tag: str  # image side, training data or task of the checkpoint
     urls: tuple[str, ...]  # URLs; those that do not require a browser come first
     access_code: str = ''  # for Baidu's URLs
-    member: str = ''  # part of the file name, if the URL is a folder with several checkpoints
     suffix: str = '.pth'
     remark: str = ''  # logged when the file is downloaded
 
@@ -52,7 +53,7 @@ class PublishedFile:
 def host_of(url: str) -> str:
     """Returns the service that hosts a URL according to ``HOSTS``, or the URL's host name for other hosts."""
     machine = urlparse(url).hostname or ''
-    return HOSTS.get(machine, machine)
+    return FOLDER if '/drive/folders/' in url else HOSTS.get(machine, machine)
 
 
 with Path(__file__).with_suffix('.csv').open(newline='', encoding='utf-8') as file:

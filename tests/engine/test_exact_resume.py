@@ -10,7 +10,6 @@ from runs import assert_same_weights
 from tiny_runs import CLASSES, Line, loader_of, log_of, runner_of
 
 from mmvit_backbones.errors import TrainingError
-from mmvit_backbones.ops.residual_attention import residual_attention
 
 BY_STEPS = dict(train_cfg=dict(by_epoch=False, max_iters=12), train_dataloader=loader_of(sampler='InfiniteSampler'),
                 default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=4)))
@@ -152,28 +151,6 @@ def test_other_averages_than_those_of_the_checkpoint_are_a_warning(before, now, 
               load_from=str(tmp_path / 'run/epoch_1.pth')).train()
     said = [line for line in log_of(tmp_path / 'next').splitlines() if 'the checkpoint was written with' in line]
     assert len(said) == bool(words) and all(word in line for line in said for word in words)
-
-
-class Attending(Line):
-    """Calls an operator."""
-
-    def forward(self, *arguments, **options):
-        q = torch.zeros(1, 1, 1, 1)
-        residual_attention(q, q, q, prev_logits=None, alpha=1)
-        return super().forward(*arguments, **options)
-
-
-def test_backends_of_operators_are_saved_and_a_change_is_a_warning(tmp_path):
-    once = dict(train_cfg=dict(by_epoch=True, max_epochs=1))
-    twice = dict(train_cfg=dict(by_epoch=True, max_epochs=2))
-    runner_of(tmp_path / 'run', model=Attending(), **once).train()
-    assert 'residual attention in reference' in log_of(tmp_path / 'run')
-    checkpoint = torch.load(tmp_path / 'run/epoch_1.pth', weights_only=False)
-    assert checkpoint['meta']['backends'] == {'residual attention': 'reference'}
-    for name, before in (('same', 'cuda and reference'), ('other', 'triton')):
-        path = with_meta(checkpoint, tmp_path / f'{name}.pth', backends={'residual attention': before})
-        runner_of(tmp_path / name, load_from=path, resume=True, model=Attending(), **twice).train()
-        assert ('residual attention ran triton and now runs reference' in log_of(tmp_path / name)) == (name == 'other')
 
 
 def test_checkpoint_without_this_hook_is_resumed(tmp_path):

@@ -1,5 +1,4 @@
 """Networks of timm are backbones with timm's own maps, for images of any size, and can be frozen."""
-import logging
 import pickle
 import sys
 
@@ -20,7 +19,7 @@ from mmvit.recipes.networks import find_network  # noqa: E402
 from mmvit_backbones.errors import CheckpointError, UsageError  # noqa: E402
 from mmvit_backbones.export import export_onnx  # noqa: E402
 from mmvit_backbones.integrations.timm_backbone import TimmBackbone  # noqa: E402
-from mmvit_backbones.zoo.hubs import brief_warnings, images_of  # noqa: E402
+from mmvit_backbones.zoo.hubs import images_of  # noqa: E402
 
 PLAIN = dict(depth=3, embed_dim=48, num_heads=3)
 SMALL = {
@@ -260,13 +259,3 @@ def test_wrong_arguments_are_refused():
         TimmBackbone('twins_svt_small', frozen_stages=0)
     with raises(UsageError, '96 x 64', '96 x 128', 'img_size', 'hiera_tiny_224'):
         build('hiera_tiny_224')(torch.rand(1, 3, 96, 128))
-
-
-def test_a_download_that_is_tried_again_says_so_in_a_line(caplog, monkeypatch):
-    """huggingface_hub says it in two long lines for each try."""
-    from huggingface_hub.utils import http_backoff
-    monkeypatch.setattr(logging.getLogger('huggingface_hub'), 'propagate', True)
-    with brief_warnings('timm:resnet18'), pytest.raises(Exception, match=r'refused|connect'):
-        http_backoff('GET', 'http://127.0.0.1:9/weights', max_retries=3, base_wait_time=0.001, max_wait_time=0.001)
-    text, = caplog.messages
-    assert 'timm:resnet18' in text and 'again' in text

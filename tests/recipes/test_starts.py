@@ -1,4 +1,5 @@
 """A training goes on from the whole model of another one with the same network and task."""
+import re
 from importlib import import_module
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from mmengine.config import Config
 
 from mmvit.recipes.networks import find_network
 from mmvit.utils.frameworks import build_model, use_framework
-from mmvit_backbones.errors import CheckpointError
+from mmvit_backbones.errors import CheckpointError, UsageError
 
 pytestmark = pytest.mark.usefixtures('frameworks')
 
@@ -68,23 +69,39 @@ def test_last_layers_of_other_classes_are_new(task, tmp_path):
     assert settings.pretrained_mult < 1 and {*settings.new} == ({'head'} if task == 'class_folder' else missing)
 
 
-@pytest.mark.parametrize('framework, config', [  # one for each normalization with weights in the frameworks' configs
-    ('mmdet', 'atss/atss_r50_fpn_1x_coco.py'), ('mmdet', 'autoassign/autoassign_r50-caffe_fpn_1x_coco.py'),
-    ('mmdet', 'mask_rcnn/mask-rcnn_r50-caffe_fpn_1x_coco.py'), ('mmdet', 'yolo/yolov3_d53_8xb8-320-273e_coco.py'),
-    ('mmdet', 'cascade_rcnn/cascade-mask-rcnn_x101-32x8d_fpn_ms-3x_coco.py'),
-    ('mmdet', 'openimages/ssd300_32xb8-36e_openimages.py'), ('mmdet', 'yolact/yolact_r50_1xb8-55e_coco.py'),
-    ('mmdet', 'resnest/cascade-mask-rcnn_s50_fpn_syncbn-backbone+head_ms-1x_coco.py'),
-    ('mmseg', 'ann/ann_r50-d8_4xb2-40k_cityscapes-512x1024.py'),
-    ('mmseg', 'segmenter/segmenter_vit-b_mask_8xb1-160k_ade20k-512x512.py'),
-    ('mmpretrain', 'beit/benchmarks/beit-base-p16_8xb128-coslr-100e_in1k.py'),
-    ('mmpretrain', 'csra/resnet101-csra_1xb16_voc07-448px.py')])
-def test_images_of_a_config_come_with_its_weights(framework, config):
-    path = Path(str(import_module(framework).__file__)).parent / '.mim/configs' / config
-    cfg, found = Config.fromfile(path), find_network(str(path))
-    images = cfg.model.get('data_preprocessor') or cfg.data_preprocessor
-    to_rgb = images.get('bgr_to_rgb', images.get('to_rgb'))
-    assert [found.mean, found.std, found.to_rgb] == [images['mean'], images['std'], to_rgb]
-    assert found.is_pretrained and not find_network(str(path), False).is_pretrained
+def configs_of(framework: str) -> dict[str, Path]:
+    """Returns one config of a framework for each class of its backbones."""
+    folder = Path(str(import_module(framework).__file__)).parent / '.mim/configs'
+    texts = {path: path.read_text(encoding='utf-8') for path in sorted(folder.rglob('*.py'))}
+    whole, found = [path for path in texts if '_base_' not in path.parts], {}
+    for path, text in texts.items():
+        for kind in re.findall(r"backbone=dict\(\s*(?:_delete_=True,\s*)?type='(\w+)'", text):
+            users = [path] if path in whole else [each for each in whole if f'_base_/models/{path.name}' in texts[each]]
+            found |= {kind: users[0]} if users and kind not in found else {}
+    return found
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize('framework', ['mmdet', 'mmseg', 'mmpretrain'])
+def test_networks_of_the_frameworks_configs(framework):
+    """Images are normalized as for the weights that a config names; random layers are not frozen."""
+    frozen, others = {}, []
+    for kind, path in configs_of(framework).items():
+        try:
+            cfg, found, random = Config.fromfile(path), find_network(str(path), is_dense=False), find_network(
+                str(path), False, is_dense=False)
+            trained = random.call_built(lambda network: [
+                name for name, parameter in network.named_parameters() if not parameter.requires_grad])
+        except UsageError as error:  # of packages that are not installed
+            others.append(f'{kind}: {error}')
+            continue
+        frozen |= {kind: trained[:2]} if trained else {}
+        assert not random.is_pretrained, kind
+        images = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+        if found.is_pretrained and images.get('mean') is not None:
+            to_rgb = images.get('bgr_to_rgb', images.get('to_rgb', False))
+            assert [found.mean, found.std, found.to_rgb] == [images['mean'], images['std'], to_rgb], kind
+    assert not frozen and len(others) < len(configs_of(framework)) / 4, (frozen, others)
 
 
 def test_initial_values_are_no_weights():

@@ -134,7 +134,7 @@ def test_swin_vsa_without_its_additions_equals_a_swin_without_shifts(size, logge
         for block in stage.blocks:
             block.shift_size, block.attn_mask = (0, 0), None
     model = ours('SwinVSA', SWIN, size, theirs.state_dict())
-    assert all(name in logged.text for name in ('stages.*.blocks.*.position.conv', 'stages.*.blocks.*.attn.predictor'))
+    assert all(name in logged.text for name in ('stages.*.blocks.*.position', 'stages.*.blocks.*.attn.predictor'))
     for block in (block for stage in model.stages for block in stage.blocks):
         nn.init.zeros_(block.position.conv.weight)
         nn.init.zeros_(block.position.conv.bias)
@@ -161,7 +161,7 @@ def test_weights_of_related_networks_load_from_any_file(build, backbone, arch, f
         type='Pretrained', checkpoint=str(tmp_path / 'theirs.pth'))))
     model.init_weights()
     assert torch.equal(model.state_dict()['patch_embed.proj.weight'], theirs['patch_embed.proj.weight'])
-    assert 'start from their initial values' in logged.text
+    assert '; new: ' in logged.text
     for word, is_named in (('cls_token', backbone == 'ReViT'), ('neck.*.weight', form == 'detector')):
         assert (word in logged.text) == is_named
 
@@ -186,8 +186,7 @@ def test_every_layout_of_a_library_is_told_by_its_keys(layout):
         weights = microsofts(weights)
     for backbone in layout.backbones:
         model = MODELS.build(dict(type=backbone, arch=arch))
-        found, told = find_weights(model, weights, 'theirs.pth')
-        assert told is layout or told.keys == layout.keys  # Microsoft's is also that of ReSwin's authors
+        found = find_weights(model, weights, 'theirs.pth')
         missing = model.state_dict().keys() - found.keys()
         assert not [name for name in missing
                     if not any(re.fullmatch(pattern, name) for pattern in (*model.optional, r'norm\d\..*'))]
@@ -245,7 +244,7 @@ def little_swin(pretrained: bool = False, **arguments) -> nn.Module:
         depths=DEPTHS, num_heads=HEADS, num_classes=5, **arguments)
 
 
-def test_weights_by_name_of_timm(tmp_path, logged, monkeypatch):
+def test_weights_by_name_of_timm(tmp_path, monkeypatch):
     model = perturbed(swin_of_timm(64)).float()
     torch.save(model.state_dict(), tmp_path / 'model.pth')
     cfgs = timm.models.generate_default_cfgs({'little_swin.own': dict(file=str(tmp_path / 'model.pth'), num_classes=5)})
@@ -256,7 +255,6 @@ def test_weights_by_name_of_timm(tmp_path, logged, monkeypatch):
     found.init_weights()
     assert torch.equal(found.state_dict()['stages.0.blocks.1.attn.qkv.weight'],
                        model.state_dict()['layers.0.blocks.1.attn.qkv.weight'])
-    assert 'mean [123.675, 116.28, 103.53]' in logged.text and 'license' in logged.text
 
 
 @pytest.fixture

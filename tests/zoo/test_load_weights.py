@@ -15,7 +15,7 @@ from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.errors import CheckpointError
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.fitting import fit
-from mmvit_backbones.zoo.loading import check_layout, load_weights, safe_loading
+from mmvit_backbones.zoo.loading import load_weights, safe_loading
 
 
 class Averages(BaseTTAModel):
@@ -34,13 +34,12 @@ def test_checkpoint_of_another_network():
     load_weights(model, weights, 'own')
     assert not fit(model, weights, 'all', 'own').new
     others = {f'theirs.{key}': value for key, value in weights.items()}
-    (first, second), (theirs, theirs2) = list(weights)[:2], list(others)[:2]
-    with raises(CheckpointError, 'other.pth', f'{len(weights)} keys', f'({first}, {second}, {theirs}, {theirs2}, ...)'):
-        load_weights(model, others, 'other.pth', strict=True)
-    with raises(CheckpointError, 'other.pth', 'ResTv2', f"expected {first!r}, got {theirs!r} (prefix 'theirs.'?)"):
-        fit(model, others, 'the backbone', 'other.pth')
+    first, theirs = next(iter(weights)), next(iter(others))
+    for part in 'all', 'the backbone':
+        with raises(CheckpointError, 'other.pth', 'ResTv2', f"expected {first!r}, got {theirs!r} (prefix 'theirs.'?)"):
+            fit(model, others, part, 'other.pth')
     shapes = {'norm3.bias': torch.zeros(7), 'norm3.weight': torch.zeros(7)}
-    with raises(CheckpointError, 'seven.pth', '2 shapes differ', 'norm3.weight') as caught:
+    with raises(CheckpointError, 'seven.pth', '2 of', 'norm3.weight is [7] in place of [') as caught:
         load_weights(model, weights | shapes, 'seven.pth')
     assert '\n' not in str(caught.value) and 'norm3.bias' not in str(caught.value)  # one example
     with raises(CheckpointError, 'text.pth', 'norm3.bias must be a tensor', 'a str') as caught:
@@ -61,25 +60,22 @@ def test_weights_that_are_not_finite_are_refused():
             load_weights(model, {**weights, name: spoiled}, 'own.pth')
 
 
-def test_a_few_unknown_keys_are_ignored_unless_strict(logged):
+def test_a_few_unknown_keys_are_named_and_ignored(logged):
     """Checkpoints of detectors may have buffers of an older version of the framework."""
     model = fresh_model('ViTAE')
     weights = model.state_dict()
     more = {f'more{number}': torch.zeros(1) for number in range(5)}
     load_weights(model, weights | more, 'own.pth')
-    assert 'own.pth: unknown keys were not loaded: more0, more1' in logged.text
-    with raises(CheckpointError, 'own.pth', '6 keys', 'more0') as caught:
+    assert 'from own.pth' in logged.text and 'not in the model: more0, more1' in logged.text
+    with raises(CheckpointError, 'own.pth', '6 keys', 'more0'):
         load_weights(model, weights | more | {'last': torch.zeros(1)}, 'own.pth')
-    assert 'missing' not in str(caught.value)
-    with raises(CheckpointError, 'own.pth', '1 keys', 'last'):
-        load_weights(model, weights | {'last': torch.zeros(1)}, 'own.pth', strict=True)
 
 
 def test_counters_of_norms_may_be_missing():
     """PyTorch before 0.4.1 did not save them."""
     model = fresh_model('ViTAE')
     weights = {key: x for key, x in model.state_dict().items() if not key.endswith('num_batches_tracked')}
-    load_weights(model, weights, 'old.pth', strict=True)
+    load_weights(model, weights, 'old.pth')
     assert len(weights) < len(model.state_dict())
 
 
@@ -98,7 +94,7 @@ class Counting(nn.Linear):
 def test_extra_state_of_a_module_is_loaded():
     model, other = Counting(2, 3), Counting(2, 3)
     model.number = 7
-    load_weights(other, model.state_dict(), 'own.pth', strict=True)
+    load_weights(other, model.state_dict(), 'own.pth')
     assert other.number == 7
 
 
@@ -167,10 +163,3 @@ def test_authors_classifier_is_loaded_as_it_is(tmp_path, own_loaders):
         loaded = CheckpointLoader.load_checkpoint(str(tmp_path / 'authors.pth'))
     load_weights(get_model(variant), loaded['state_dict'], 'authors.pth')
     assert loaded['state_dict'].keys() == convert_state_dict(variant, weights).keys()
-
-
-def test_load_from_names_the_way_for_layouts_that_only_a_backbone_converts():
-    """Microsoft's Swin has the keys of the authors' ReSwin; MMEngine would train from random weights."""
-    weights = fill_state_dict(NETWORKS['golden_reswin_tiny']['state_dict'], torch.float32)
-    with raises(CheckpointError, 'swin.pth', 'init_cfg'):
-        check_layout(get_model('reswin_tiny', 'backbone'), weights, 'swin.pth')

@@ -8,7 +8,7 @@ from helpers import each_network, fresh_model, raises, trained_model
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import CheckpointError
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
-from mmvit_backbones.zoo.loading import adapt, adapt_channels, load_checkpoint
+from mmvit_backbones.zoo.loading import adapt_channels, find_weights, load_checkpoint
 
 
 def pretrained(path, **arguments) -> torch.nn.Module:
@@ -39,7 +39,7 @@ def test_a_run_stands_for_its_best_checkpoint(tmp_path):
     (lambda weights: {'layer1.0.weight': torch.zeros(3)}, ['ReSwin', 'layer1.0.weight']),
     (lambda weights: weights | {f'{i}.weight': torch.zeros(3) for i in range(9)}, ['9 keys are unknown', '0.weight']),
     (lambda weights: {key: x for key, x in weights.items() if 'patch_embed.proj' not in key},
-     ['missing', 'patch_embed.proj.weight']),
+     ['random', 'patch_embed.proj']),
     (lambda weights: weights | {'patch_embed.norm.bias': torch.zeros(3)}, ['patch_embed.norm.bias']),
     (lambda weights: weights | {'patch_embed.proj.weight': 3}, ['patch_embed.proj.weight must be a tensor', 'int']),
     (lambda weights: {'patch_embed.proj.weight': 3}, ['patch_embed.proj.weight'])])
@@ -94,7 +94,7 @@ def test_rgb_weights_are_adapted_to_other_channels(network, logged):
     for channels, of_rgb, of_other in [(1, x.expand(-1, 3, -1, -1), x), (6, (y := torch.randn(1, 3, 64, 64)),
                                                                         y.repeat(1, 2, 1, 1))]:
         other = fresh_model(network, in_channels=channels).eval()
-        other.load_state_dict(adapt(rgb.state_dict(), other, 'rgb', new_head=False), strict=True)
+        other.load_state_dict(find_weights(other, rgb.state_dict(), 'rgb'), strict=True)
         assert 'rgb: converted' in logged.text and f'from 3 to {channels} input channels' in logged.text
         for ours, theirs in zip(other(of_other), rgb(of_rgb)):
             torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)

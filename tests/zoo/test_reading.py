@@ -24,7 +24,7 @@ from runs import in_own_process
 from safetensors.torch import save_file
 
 from mmvit_backbones import get_model
-from mmvit_backbones.errors import CheckpointError, UnreadCheckpointError, UsageError
+from mmvit_backbones.errors import CheckpointError, UnreadCheckpointError
 from mmvit_backbones.utils import versions
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.loading import safe_loading
@@ -151,14 +151,6 @@ def test_a_dict_is_read(reader, map_location, tmp_path):
     assert read_file(path, mmap=True)['state_dict']['weight'].tolist() == [0, 1, 2]
     path.write_bytes(bytes(path.stat().st_size))
     assert read['state_dict']['weight'].tolist() == [0, 1, 2]
-
-
-def test_devices_that_cannot_be_used_are_named(reader, tmp_path):
-    torch.save({}, tmp_path / 'a.pth')
-    for path in (tmp_path / 'a.pth', archive_of(tmp_path / 'b.pth', {'weight': torch.ones(3)})):
-        for device in ('gpu', torch.device('cuda', 1000)):
-            with raises(UsageError, f'map_location {device} cannot be used'):
-                read_file(path, device)
 
 
 @pytest.mark.parametrize('change', [lambda info: setattr(info, 'external_attr', 0x10),

@@ -37,13 +37,11 @@ from mmvit.folders.rules import HALF, Rule
 from mmvit.folders.seg_folder import SEG_RULES
 from mmvit.recipes.arguments import FIELDS, OPTIONS
 from mmvit_backbones.backbones import Backbone
-from mmvit_backbones.engine import weight_decay_cfg
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.messages import markdown_table
 from mmvit_backbones.zoo.hubs import images_of, timm_config
 from mmvit_backbones.zoo.loading import LIBRARY_LAYOUTS
 from mmvit_backbones.zoo.published import PUBLISHED, RESULTS
-from mmvit_backbones.zoo.settings import setting
 from mmvit_backbones.zoo.variants import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -84,7 +82,6 @@ flops`/published; for ViTAE, VSA and Refiner-ViT, the second number was counted 
 {counted}. With generated weights, outputs in float64 differ from those of the authors' code by at most 1e-8 of their
 standard deviation (`tests/test_goldens.py`).
 """
-DECAY = '<!-- weight decay: written by tools/dev/make_metafiles.py -->\n', '<!-- end of weight decay -->\n'
 RELATED = '<!-- related: written by tools/dev/make_metafiles.py -->\n', '<!-- end of related -->\n'
 RECIPES = '<!-- recipes: written by tools/dev/make_metafiles.py -->\n', '<!-- end of recipes -->\n'
 RECIPE_DATA = dict(flowers='240 flowers', digits='200 digits', camvid='55 streets', coco='19 images of large objects')
@@ -185,7 +182,7 @@ def make_files() -> dict[Path, str]:
     for name, marks, new in (('README.md', TABLE, networks()), ('docs/api/backbones.md', BACKBONES, backbones()),
                              ('mkdocs.yml', PAGES, pages()), ('docs/own_data.md', RULES, rules()),
                              ('docs/own_data.md', OPTION_KEYS, options()), ('docs/tools.md', NAMING, naming()),
-                             ('docs/own_data.md', RECIPES, recipes()), ('docs/own_project.md', DECAY, weight_decay()),
+                             ('docs/own_data.md', RECIPES, recipes()),
                              ('NOTICE', NOTICE, sources())):
         text = files.get(ROOT / name) or (ROOT / name).read_text(encoding='utf-8')
         files[ROOT / name] = between(text, *marks, new)
@@ -305,25 +302,6 @@ def networks() -> str:
     rows = [[f'[{name}]({family.docs})', *sizes_and_top1(variants)]
             for name, family, variants in members()]
     return f'{len(VARIANTS)} networks:\n\n' + table(['family', 'million parameters', 'top-1, %'], rows)
-
-
-def weight_decay() -> str:
-    """Returns the table of options without weight decay, by network, or by family if those of a network differ."""
-    options = {name: weight_decay_cfg(setting(variants[0]).backbone) for name, _, variants in members()}
-    by_network = {}
-    for name, family in families().items():
-        by_network.setdefault(family.backbone, []).append(name)
-    rows = {}
-    for backbone, names in by_network.items():
-        differ = any(options[name] != options[names[0]] for name in names)
-        for title, name in zip(names if differ else [backbone], names):
-            rows.setdefault(as_code(options[name]), []).append(title)
-    return table(['backbone', '`paramwise_cfg`'], [[', '.join(titles), f'`{code}`'] for code, titles in rows.items()])
-
-
-def as_code(options: dict) -> str:
-    keys = ', '.join(f'{key!r}: dict(decay_mult=0.)' for key in options.get('custom_keys', {}))
-    return 'dict(norm_decay_mult=0.' + (f', custom_keys={{{keys}}})' if keys else ')')
 
 
 def related() -> str:

@@ -3,7 +3,6 @@ import warnings
 from typing import Any
 
 import numpy as np
-import torch
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import EMAHook, Hook
@@ -14,7 +13,6 @@ from torch.utils.data import DataLoader
 
 from ...datasets.resumable import SeededDataset, seed_all
 from ...errors import TrainingError
-from ...ops.dispatch import backends_in_use, forget_backends
 from ...utils.classes import classes_of
 
 NEW_TRAINING = 'start a new run from the weights with load_from'
@@ -29,8 +27,6 @@ class ExactResumeHook(Hook):
     a sample. Before each step, it seeds the random state with the seed of the run, the rank and the step. Checkpoints
     may be from the middle of an epoch.
 
-    Checkpoints name the backends of the operators (see ``docs/ops.md``); if a resumed run has others, it warns.
-
     The settings of the optimizer and the schedulers are those of the config, as if they had been used from the start.
 
     Raises:
@@ -43,12 +39,7 @@ class ExactResumeHook(Hook):
 
     priority = 'VERY_HIGH'  # other hooks must see the new train loader
 
-    def __init__(self) -> None:
-        self.backends: dict[str, str] = {}  # of operators, as logged
-        self.backends_before: dict[str, str] = {}  # of operators, in the checkpoint of a resumed run
-
     def before_train(self, runner: Runner) -> None:
-        forget_backends()
         loop: Any = runner.train_loop
         loop.dataloader = resumable_loader(runner)
 
@@ -69,18 +60,10 @@ class ExactResumeHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         seed_all(runner.seed, get_rank(), runner.iter)
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        backends = backends_in_use(device_of(runner))
-        if backends != self.backends:
-            self.backends = backends
-            text = ', '.join(f'{name} in {backend}' for name, backend in backends.items())
-            runner.logger.info(f'backends of operators: {text}')
-            warn_of_other_backends(runner, self.backends_before, backends)
-
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         checkpoint['meta'].update(
             world_size=get_world_size(), batch_size=batch_size_of(runner), epoch_length=epoch_length(runner),
-            optimizers=optimizers_of(runner), averages=averages_of(runner), backends=backends_in_use(device_of(runner)))
+            optimizers=optimizers_of(runner), averages=averages_of(runner))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         meta = checkpoint.get('meta', {})
@@ -89,7 +72,6 @@ class ExactResumeHook(Hook):
         check_resumed(runner.train_dataloader.dataset, meta)
         check_steps(runner, meta)
         warn_of_other_averages(runner, meta)
-        self.backends_before = meta.get('backends', {})
         use_settings(runner, checkpoint)
 
 
@@ -153,19 +135,6 @@ def check_steps(runner: Runner, meta: dict) -> None:
     if length_before != length:
         raise TrainingError(f'the checkpoint is from a run with {length_before}, but this run has {length}. Use the '
                             f'same number of images and the same train_cfg, or {NEW_TRAINING}')
-
-
-def device_of(runner: Runner) -> torch.device:
-    return next(runner.model.parameters()).device
-
-
-def warn_of_other_backends(runner: Runner, before: dict[str, str], now: dict[str, str]) -> None:
-    """Warns of operators that run backends that they did not run when a checkpoint was written."""
-    changes = [f'{name} ran {before[name]} and now runs {backends}' for name, backends in now.items()
-               if name in before and not set(backends.split(' and ')) <= set(before[name].split(' and '))]
-    if changes:
-        runner.logger.warning(f'the numbers of this run will differ slightly from those of an uninterrupted one: '
-                              f'{"; ".join(changes)} (see MMVIT_KERNELS in docs/ops.md)')
 
 
 def epoch_length(runner: Runner) -> int | None:

@@ -1,10 +1,8 @@
 """Exported classifiers, segmenters and detectors return the framework's predictions."""
 import json
 import re
-import signal
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +14,6 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from PIL import Image
-from runs import Run
 from subcommands import call
 from tiny_configs import TINY_CONFIGS
 from torch import nn
@@ -364,18 +361,6 @@ def test_a_detector_that_finds_no_instance_is_not_exported(tmp_path, monkeypatch
     with pytest.raises(UsageError, match=r'no instances? in the 6 images'):
         call('export', 'model.pth', 'model.onnx', '--images', *PATHS)
     assert {path.name for path in tmp_path.iterdir()} == {'model.pth', 'config.py'}
-
-
-@pytest.mark.compiler
-def test_an_interrupted_export_leaves_no_file(tmp_path):
-    reference_of(classifier(), tmp_path)
-    run = Run(tmp_path / 'log.txt', 'export', tmp_path / 'model.pth', tmp_path / 'model.onnx')
-    while not list(tmp_path.glob('.*.part')):  # the temporary folder
-        assert run.process.is_alive(), run.text
-        time.sleep(0.01)
-    run.signal(signal.SIGINT)
-    assert run.wait(300) == 130, run.text
-    assert {path.name for path in tmp_path.iterdir()} == {'model.pth', 'config.py', 'log.txt'}
 
 
 @pytest.mark.slow

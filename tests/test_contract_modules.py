@@ -110,21 +110,6 @@ def test_hooks_on_every_module_see_its_output_and_gradients(network, size, mode)
     assert called >= {module for module in model.modules() if isinstance(module, (nn.Linear, nn.Conv2d, nn.ReLU))}
 
 
-@pytest.mark.slow
-@pytest.mark.compiler
-@pytest.mark.skipif(versions.is_older('2.4'), reason='torch.distributed.pipelining requires PyTorch 2.4')
-@pytest.mark.parametrize('network', ['RegionViT', 'SwinVSA', 'ViTAE'])
-@torch.no_grad()
-def test_a_network_can_be_split_into_a_pipeline(network):
-    from torch.distributed.pipelining import SplitPoint, pipeline
-    model, x = trained_model(network).eval(), images()
-    names = {module: name for name, module in model.named_modules()}
-    last, *_ = model.stage_modules(model.num_stages - 1)
-    pipe = pipeline(model, mb_args=(x, ), split_spec={names[last]: SplitPoint.BEGINNING})
-    assert pipe.num_stages >= 2  # 3 if the module is called twice
-    assert largest_error(pipe(x), model(x)) < 1e-5
-
-
 @with_and_without
 @each_network
 @torch.no_grad()

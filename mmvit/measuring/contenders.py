@@ -9,7 +9,7 @@ import torch
 from mmvit_backbones.errors import MMViTError, UsageError, first_line
 from mmvit_backbones.utils import versions
 
-from ..utils.counters import bytes_of, saved_storages
+from ..utils.counters import saved_bytes
 from ..utils.tables import as_markdown
 from .timing import take_turns
 
@@ -87,10 +87,7 @@ class Contender:
 
     def measure_memory(self) -> None:
         """Adds the bytes that autograd saves, and a GPU's peak memory of a step."""
-        with saved_storages(self.model) as saved:
-            self.outputs()
-        self.row['saved_bytes_per_image'] = bytes_of(saved) // len(self.images)
-        del saved
+        self.row['saved_bytes_per_image'] = saved_bytes(self.outputs, self.model) // len(self.images)
         if self.images.is_cuda:
             self.step()  # allocates an optimizer's state
             torch.cuda.reset_peak_memory_stats()

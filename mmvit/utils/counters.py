@@ -1,17 +1,12 @@
 """Counts the multiply-adds and the saved activations of models."""
-import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmvit_backbones.ops.dispatch import plain_pytorch
-
-
-def storage_key(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
 
 
 def count_macs(function: Callable, *inputs) -> float:
@@ -19,34 +14,28 @@ def count_macs(function: Callable, *inputs) -> float:
 
     Models and inputs may be on the meta device, where nothing is computed.
     """
-    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.baddbmm_: in_place_product})
+    counter = FlopCounterMode(display=False)
     with torch.no_grad(), plain_pytorch(), counter:  # the counter has no formulas for this package's kernels
         function(*inputs)
     return counter.get_total_flops() / 2e9
 
 
-def in_place_product(base: tuple, left: tuple, right: tuple, **kwargs) -> int:
-    """Returns the FLOPs of ``baddbmm_`` from its shapes; torch counts only the out-of-place operator."""
-    return 2 * math.prod(left) * right[-1]
+def saved_bytes(function: Callable[[], object], *ignored: nn.Module) -> int:
+    """Returns the bytes of the storages that autograd saves in ``function()``, without keeping them.
 
+    Each storage counts once, and those of the parameters and buffers of ``ignored`` do not.
+    """
+    own = [tensor for module in ignored for tensor in (*module.parameters(), *module.buffers())]
+    known = {StorageWeakRef(tensor.untyped_storage()) for tensor in own}
+    total = 0
 
-@contextmanager
-def saved_storages(*ignored: nn.Module | Tensor) -> Iterator[list[Tensor]]:
-    """Yields a list of the tensors saved for the backward pass: one per storage, except those of ``ignored``."""
-    tensors = [t for x in ignored for t in ([x] if isinstance(x, Tensor) else [*x.parameters(), *x.buffers()])]
-    known = {storage_key(tensor) for tensor in tensors}
-    saved: list[Tensor] = []  # keeps storages alive, so that their addresses are not reused
+    def count(tensor: Tensor) -> None:
+        nonlocal total
+        storage = tensor.untyped_storage()
+        if (reference := StorageWeakRef(storage)) not in known:
+            known.add(reference)
+            total += storage.nbytes()
 
-    def record(tensor: Tensor) -> Tensor:
-        if storage_key(tensor) not in known:
-            known.add(storage_key(tensor))
-            saved.append(tensor)
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
-        yield saved
-
-
-def bytes_of(tensors: Iterable[Tensor]) -> int:
-    """Returns the size of the storages of tensors."""
-    return sum(tensor.untyped_storage().nbytes() for tensor in tensors)
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda nothing: nothing):
+        function()
+    return total

@@ -9,7 +9,6 @@ from helpers import raises
 
 from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.backbones import RegionViT
-from mmvit_backbones.errors import CheckpointError
 from mmvit_backbones.zoo.loading import load_weights
 
 TINY = dict(local_embed='3conv', embed_dims=16, depths=[1, 1, 1, 1], num_heads=[1, 2, 4, 8], mlp_ratio=2.)
@@ -97,17 +96,3 @@ def test_a_classifier_checkpoint_loads_into_the_backbone_of_a_detector(logged):
     assert model.state_dict()['region_embed.conv.weight'].shape[2:] == (56, 56)
     for words in ('resized from (2, 169) to (2, 729)', 'stages.*.peg', 'norm0, norm1, norm2, norm3'):
         assert words in logged.text
-
-
-def test_only_missing_weights_of_the_network_are_filled_and_logged(logged):
-    plain, both = build(), build(peg=True, stage_norm=True)
-    load_weights(plain, build().state_dict(), 'plain.pth')
-    load_weights(both, build(peg=True, stage_norm=True).state_dict(), 'both.pth')
-    assert not logged.messages
-    detector = torch.nn.ModuleDict(dict(backbone=both))
-    load_weights(detector, {f'backbone.{key}': x for key, x in plain.state_dict().items()}, 'plain.pth')
-    assert 'backbone.stages.*.peg' in logged.text and 'backbone.norm0' in logged.text
-    with raises(CheckpointError, 'empty.pth', 'no weights'):
-        load_weights(both, {}, 'empty.pth')
-    with raises(RuntimeError, 'stages.0.peg.weight', 'norm0.weight'):  # PyTorch's function names what is missing
-        both.load_state_dict(plain.state_dict())

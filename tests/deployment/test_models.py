@@ -1,10 +1,8 @@
 """Exported classifiers, segmenters and detectors return the framework's predictions."""
 import json
 import re
-import signal
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +14,6 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from PIL import Image
-from runs import Run
 from subcommands import call
 from tiny_configs import TINY_CONFIGS
 from torch import nn
@@ -67,24 +64,21 @@ def test_models_that_cannot_be_exported_are_refused(change, message):
         exported_geometry(cfg)
 
 
-@pytest.mark.parametrize('resize, options, message', [
-    (None, {}, 'got None'), (None, dict(auto_pad=True), 'got None'),
-    (dict(type='Resize', scale=(80, 64), keep_ratio=True), {}, "keep_ratio=False, .* got .*'Resize'"),
-    (dict(type='ResizeByOrientation', scale=(80, 64), keep_ratio=True), {}, "keep_ratio=False, .* got .*'Res"),
-    (dict(type='Resize', scale=(80, 55)), {}, 'at most 80 x 55 pixels .* got 56 x 56'),
-    (dict(type='ResizeByOrientation', scale=(80, 55)), {}, 'at most 55 x 55 pixels .* got 56 x 56')])
-def test_crops_beyond_the_border_of_an_image_are_refused(resize, options, message):
+@pytest.mark.parametrize('change, message', [
+    *[(dict(model=dict(head=dict(type=head))), f'head {head} cannot be exported')  # whose scores are no softmax
+      for head in ('MultiLabelLinearClsHead', 'CSRAClsHead', 'LinearRegressionHead', 'MultiTaskHead')],
+    (dict(data_preprocessor=dict(pad_size_divisor=32)), 'pad_size_divisor=32, got 56 x 56'),
+    *[(dict(test_dataloader=dict(dataset=dict(pipeline=[LOAD, *resize, dict(type='CenterCrop', crop_size=56)]))),
+       message) for resize, message in [  # beyond the border of an image
+        ([], 'got None'),
+        ([dict(type='Resize', scale=(80, 64), keep_ratio=True)], "keep_ratio=False, .* got .*'Resize'"),
+        ([dict(type='ResizeByOrientation', scale=(80, 64), keep_ratio=True)], "keep_ratio=False, .* got .*'Res"),
+        ([dict(type='Resize', scale=(80, 55))], 'at most 80 x 55 pixels .* got 56 x 56'),
+        ([dict(type='ResizeByOrientation', scale=(80, 55))], 'at most 55 x 55 pixels .* got 56 x 56')]]])
+def test_classifiers_that_cannot_be_exported_are_refused(change, message):
     cfg = Config.fromfile(ROOT / 'tests/configs/imagenet_reswin_t.py')
-    crop = dict(type='CenterCrop', crop_size=56, **options)
-    cfg.test_dataloader.dataset.pipeline = [dict(step) for step in (LOAD, resize, crop) if step]
+    cfg.merge_from_dict(change)
     with pytest.raises(UsageError, match=message):
-        exported_geometry(cfg)
-
-
-def test_padded_crops_are_refused():
-    cfg = Config.fromfile(ROOT / 'tests/configs/imagenet_reswin_t.py')
-    cfg.data_preprocessor.pad_size_divisor = 32
-    with pytest.raises(UsageError, match='pad_size_divisor=32, got 56 x 56'):
         exported_geometry(cfg)
 
 
@@ -115,14 +109,6 @@ def test_different_instances_exceed_the_limits():
     for change in (dict(scores=prediction['scores'] - 0.01), dict(boxes=prediction['boxes'] + 2),
                    dict(labels=prediction['labels'][::-1])):
         assert agreement_of(compare_outputs(prediction, {**prediction, **change})).deviation
-
-
-@pytest.mark.parametrize('head', ['MultiLabelLinearClsHead', 'CSRAClsHead', 'LinearRegressionHead', 'MultiTaskHead'])
-def test_heads_whose_scores_are_no_softmax_are_refused(head):
-    cfg = Config.fromfile(ROOT / 'tests/configs/imagenet_reswin_t.py')
-    cfg.model.head.type = head
-    with pytest.raises(UsageError, match=f'head {head} cannot be exported'):
-        exported_geometry(cfg)
 
 
 # Two stages of one block, with 8 and 16 channels, because the time for an export increases with the number of nodes.
@@ -364,18 +350,6 @@ def test_a_detector_that_finds_no_instance_is_not_exported(tmp_path, monkeypatch
     with pytest.raises(UsageError, match=r'no instances? in the 6 images'):
         call('export', 'model.pth', 'model.onnx', '--images', *PATHS)
     assert {path.name for path in tmp_path.iterdir()} == {'model.pth', 'config.py'}
-
-
-@pytest.mark.compiler
-def test_an_interrupted_export_leaves_no_file(tmp_path):
-    reference_of(classifier(), tmp_path)
-    run = Run(tmp_path / 'log.txt', 'export', tmp_path / 'model.pth', tmp_path / 'model.onnx')
-    while not list(tmp_path.glob('.*.part')):  # the temporary folder
-        assert run.process.is_alive(), run.text
-        time.sleep(0.01)
-    run.signal(signal.SIGINT)
-    assert run.wait(300) == 130, run.text
-    assert {path.name for path in tmp_path.iterdir()} == {'model.pth', 'config.py', 'log.txt'}
 
 
 @pytest.mark.slow

@@ -20,11 +20,3 @@ def test_tables_of_another_window_size_are_resized_head_by_head():
 def test_tables_of_other_shapes_are_refused(shape):
     with pytest.raises(RuntimeError, match='size mismatch'):
         RelativePositionTable(3, window_size=3).load_state_dict(dict(relative_position_bias_table=torch.zeros(shape)))
-
-
-def test_only_resized_tables_are_logged(logged):
-    small, large = RelativePositionTable(2, window_size=3), RelativePositionTable(2, window_size=5)
-    small.load_state_dict(RelativePositionTable(2, window_size=3).state_dict())
-    assert not logged.messages
-    large.load_state_dict(small.state_dict())
-    assert 'relative_position_bias_table: resized from (25, 2) to (81, 2)' in logged.text

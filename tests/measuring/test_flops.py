@@ -9,7 +9,6 @@ from traffic import count_classifier
 
 from mmvit.configs.files import read_config
 from mmvit.measuring import count_flops
-from mmvit.utils.counters import in_place_product
 from mmvit_backbones import get_model, list_models
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.variants import VARIANTS
@@ -88,10 +87,6 @@ def test_mean_traffic_is_less_than_that_of_the_authors_code():
     kernels, moved, step_kernels, step_moved = map(geometric_mean, zip(*map(ratios, AUTHORS)))
     assert max(kernels, step_kernels) <= 0.85 and max(moved, step_moved) <= 0.83
     assert geometric_mean(ratios(name)[i] for name in AUTHORS if name.startswith('rest_') for i in (1, 3)) <= 1.03
-
-
-def test_products_in_place_are_counted():
-    assert in_place_product((2, 3, 7), (2, 3, 5), (2, 5, 7)) == 2 * 2 * 3 * 5 * 7
 
 
 def test_wrong_arguments_are_refused(monkeypatch):

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmvit.utils.counters import storage_key
 from mmvit_backbones.utils import versions
 from mmvit_backbones.zoo.building import model_config
 from mmvit_backbones.zoo.variants import VARIANTS
@@ -112,6 +111,10 @@ def count(model: nn.Module, images: Tensor) -> dict[str, dict[str, int]]:
         torch.as_tensor(loss).backward()
     totals = [dict(kernels=counter.kernels, moved=counter.moved, peak=counter.peak) for counter in (forward, step)]
     return dict(forward=totals[0], step=dict(totals[1], saved=saved))
+
+
+def storage_key(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
 
 
 def tensors_in(x: object) -> list[Tensor]:

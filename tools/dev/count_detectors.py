@@ -10,12 +10,11 @@ import sys
 
 import torch
 from mmengine.config import Config
-from torch import Tensor, nn
-from torch.multiprocessing.reductions import StorageWeakRef
+from torch import nn
 
 from mmvit.configs.files import read_config
 from mmvit.measuring.whole_models import WholeModel
-from mmvit.utils.counters import count_macs
+from mmvit.utils.counters import count_macs, saved_bytes
 from mmvit.utils.frameworks import build_model
 
 SIZE, IMAGES = (800, 1333), 2
@@ -27,7 +26,7 @@ def main() -> None:
     for name in sys.argv[1:]:
         cfg = read_config(name, ('model', 'optim_wrapper'))
         parameters, gmacs = count_on_meta(cfg)
-        saved, states = saved_bytes(cfg), BYTES_OF_PARAMETER * parameters
+        saved, states = saved_bytes_of(cfg), BYTES_OF_PARAMETER * parameters
         print(f'| `{name}` | {parameters / 1e6:.1f} | {gmacs:.0f} | {saved / 2**30:.1f} | {states / 2**30:.1f} | '
               f'{(saved + states) / 2**30:.1f} |', flush=True)
 
@@ -50,27 +49,15 @@ def count_on_meta(cfg: Config) -> tuple[int, float]:
     return sum(parameter.numel() for parameter in model.parameters()), count_macs(forward)
 
 
-def saved_bytes(cfg: Config) -> int:
-    """Returns the bytes that autograd saves, without keeping them."""
+def saved_bytes_of(cfg: Config) -> int:
+    """Returns the bytes that autograd saves in a step."""
     torch.manual_seed(0)
     detector = WholeModel(cfg, SIZE, IMAGES, torch.device('cpu'), 'bfloat16')
     model = detector.model
     for part in 'rpn_cls', 'rpn_reg':  # mmcv's suppression of boxes has no kernel for bfloat16 on CPUs
         if isinstance(layer := getattr(getattr(model, 'rpn_head', None), part, None), nn.Module):
             layer.register_forward_hook(lambda module, inputs, output: output.float())
-    known = {StorageWeakRef(x.untyped_storage()) for x in (*model.parameters(), *model.buffers())}
-    total = 0
-
-    def count(tensor: Tensor) -> None:
-        nonlocal total
-        storage = tensor.untyped_storage()
-        if (reference := StorageWeakRef(storage)) not in known:
-            known.add(reference)
-            total += storage.nbytes()
-
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda nothing: nothing):
-        detector.outputs()
-    return total
+    return saved_bytes(detector.outputs, model)
 
 
 if __name__ == '__main__':

@@ -163,9 +163,8 @@ def fill_gaps(is_left: Tensor) -> Tensor:
     return order
 
 
-@in_own_dtype
 def bbox_overlaps(bboxes1: Tensor, bboxes2: Tensor, ious: Tensor, mode: int, aligned: bool, offset: int) -> None:
-    """Writes intersections over unions (``mode`` 0) or over the areas of ``bboxes1`` (1) to ``ious``.
+    """Writes intersections over unions (``mode`` 0) or over the areas of ``bboxes1`` (1) to ``ious``, with gradients.
 
     ``ious`` is ``(N, M)``, or with ``aligned`` ``(N, )``, for pairs.
     """

@@ -32,6 +32,8 @@ try:
     from timm.models import group_parameters
 except ImportError as error:
     raise UsageError(f'TimmBackbone needs timm: {install_command("timm")}; {error}') from error
+if not hasattr(timm.models.VisionTransformer, 'forward_intermediates'):
+    raise UsageError(f'TimmBackbone needs timm 1.0.3 or newer, got {timm.__version__}: {install_command("timm")}')
 
 __all__ = ['TimmBackbone']
 

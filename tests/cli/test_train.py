@@ -1,4 +1,5 @@
 """`mmvit train` before its first step: options of the two doors, and `--check`."""
+import re
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from mmengine.visualization import BaseVisBackend
 from runs import TINY
 from subcommands import call, parser_of
 
+from mmvit.configs.files import named_configs
 from mmvit.recipes import fine_tune
 from mmvit.running import shorthand_options, training_config
 from mmvit_backbones.errors import UsageError
@@ -52,10 +54,11 @@ def test_options_of_a_network_and_a_folder_name_the_key_of_a_config(options, key
     assert '\n' not in str(caught.value) and not (tmp_path / 'run').exists()
 
 
-@pytest.mark.parametrize('network', ['reswin_tiny', 'resnet50', 'timm:resnet18'])
+@pytest.mark.parametrize('network', ['reswin_tiny', 'refiner_vit_small_plain', 'resnet50', 'timm:resnet18'])
 def test_a_network_needs_a_folder(network, tmp_path):
-    with raises(UsageError, network, '--class-folder', '--coco-folder', '--seg-folder'):
+    with raises(UsageError, network, '--class-folder', '--coco-folder', '--seg-folder') as caught:
         call('train', network, '--no-pretrained', '--work-dir', tmp_path / 'run')
+    assert set(re.findall(r'\bmask_rcnn\w+', str(caught.value))) <= {*named_configs()}
 
 
 @pytest.mark.parametrize('folder', [[], ['--class-folder', FLOWERS]])

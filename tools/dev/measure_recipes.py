@@ -451,7 +451,7 @@ def torchvisions_detector(cfg: Any, runner: Any, optimizer: str, lr: float, step
     while step < steps:
         for batch in loader:
             data = preprocess(batch, True)
-            targets = [dict(boxes=each.gt_instances.bboxes.tensor, labels=each.gt_instances.labels + 1)
+            targets = [dict(boxes=each.gt_instances.bboxes, labels=each.gt_instances.labels + 1)
                        for each in data['data_samples']]
             loss = sum(model.train()(list(data['inputs']), targets).values())
             steppers.zero_grad()

@@ -10,7 +10,10 @@ import os
 import re
 import sys
 import warnings
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 
 from . import streams
 
@@ -54,10 +57,10 @@ def execute(subcommand: str, arguments: list[str]) -> None:
     parser = module.get_parser()
     parser.prog = f'mmvit {subcommand}'
     try:
-        args = parser.parse_args(arguments, Namespace(command=[*subcommand.split(), *arguments]))
+        args = parser.parse_args(arguments)
         if os.path.expanduser('~') == '~':  # e.g. `docker run --user 1000` without HOME; libraries fail in many ways
             sys.exit('error: the user has no home folder; set the environment variable HOME to one that can be written')
-        errors = importlib.import_module('mmvit_backbones.errors')
+        importlib.import_module('mmvit_backbones')
     except (ModuleNotFoundError, ValueError) as error:
         if getattr(error, 'name', '') != 'mmengine' and type(error).__name__ != 'UsageError':  # of a wrong variable
             raise
@@ -65,8 +68,16 @@ def execute(subcommand: str, arguments: list[str]) -> None:
     if getattr(args, 'launcher', 'none') == 'none':  # the variables are of another program
         for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE'):
             os.environ.pop(name, None)
-    try:
+    with names_errors(parser):
         module.run(args)
+
+
+@contextmanager
+def names_errors(parser: ArgumentParser) -> Iterator[None]:
+    """Prints an error of the package on one line, in the options of a subcommand, and exits."""
+    errors = importlib.import_module('mmvit_backbones.errors')
+    try:
+        yield
     except errors.MMViTError as error:
         text = in_options(str(error), parser)
         text = with_option(text, parser) if isinstance(error, errors.UsageError) else text
@@ -119,18 +130,23 @@ def unknown_subcommand(name: str) -> str:
     return f'error: mmvit has no subcommand {name!r}; {hint}'
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Runs `mmvit` as a console script, with ``arguments``, by default ``sys.argv[1:]``."""
+def in_console(run: Callable[[], None]) -> None:
+    """Calls what a process does that a person sees."""
     logging.raiseExceptions = False  # a log on a full disk is incomplete; what else is written there ends with one line
     if not sys.warnoptions:  # warnings of other packages don't help users
         warnings.simplefilter('ignore')
         warnings.filterwarnings('default', module='mmvit_backbones')
     streams.prepare()
     try:
-        dispatch(sys.argv[1:] if arguments is None else arguments)
+        run()
         sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # e.g. `mmvit models | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout at exit
         sys.exit(1)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs `mmvit` as a console script, with ``arguments``, by default ``sys.argv[1:]``."""
+    in_console(partial(dispatch, sys.argv[1:] if arguments is None else arguments))

@@ -16,23 +16,18 @@ from ..utils.limits import SIDE, Limits
 class Parser(argparse.ArgumentParser):
     """A parser that checks defaults last, so that a mistake in what was given is named first."""
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # pyright: ignore
-        checked: list[Any] = [each for each in self._actions if isinstance(each.default, str) and callable(each.type)]
-        defaults = {action: action.default for action in checked}
-        try:
-            for action in checked:
-                action.default = None
-            found, unknown = super().parse_known_args(args, namespace)
-        finally:
-            for action, default in defaults.items():
-                action.default = default
-        for action, default in ({} if unknown else defaults).items():
-            if getattr(found, action.dest) is None:
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        return arg_string if arg_string is action.default else super()._get_value(action, arg_string)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # pyright: ignore  argparse overloads it
+        found = super().parse_args(args, namespace)
+        for action in self._actions:
+            if isinstance(action.default, str) and getattr(found, action.dest, None) is action.default:
                 try:
-                    setattr(found, action.dest, action.type(default))
-                except argparse.ArgumentTypeError as error:
-                    self.error(str(argparse.ArgumentError(action, str(error))))
-        return found, unknown
+                    setattr(found, action.dest, super()._get_value(action, action.default))
+                except argparse.ArgumentError as error:
+                    self.error(str(error))
+        return found
 
 
 def new_parser(description: str | None, **options) -> argparse.ArgumentParser:
@@ -50,8 +45,7 @@ def call(function: Callable, args: argparse.Namespace, mode: str = '', omit: Seq
     from inspect import signature
 
     from mmvit_backbones.errors import UsageError
-    given = {name: value for name, value in vars(args).items()
-             if value is not None and name not in ('command', *omit)}
+    given = {name: value for name, value in vars(args).items() if value is not None and name not in omit}
     if wrong := given.keys() - signature(function).parameters.keys():
         raise UsageError(f'--{min(wrong).replace("_", "-")} cannot be used {mode}')
     return function(**given)
@@ -74,7 +68,6 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
                          help='start N processes, one per GPU, or on the CPU if there is no GPU')
     several.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
     parser.add_argument('--local_rank', '--local-rank', type=Limits(0), default=0, help=argparse.SUPPRESS)
-    parser.add_argument('--prepared', nargs='+', help=argparse.SUPPRESS)  # of the processes that --processes starts
     parser.add_argument('--check', action='store_true', help='check config, data and checkpoint, then exit')
 
 

@@ -1,59 +1,57 @@
-"""Prepares a run, and starts its processes with torchrun."""
+"""Prepares a run, and starts its processes with PyTorch's launcher."""
 import argparse
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from . import in_console, names_errors, streams
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+LAUNCHERS = 'torch.distributed.', 'torch.multiprocessing.'  # loggers of PyTorch
 
 
-def launch(args: argparse.Namespace, prepare: Callable[..., AbstractContextManager], go: Callable[[Any], None],
-           unfinished: str = '') -> None:
+def launch(args: argparse.Namespace, prepare: Callable[..., AbstractContextManager], go: partial[None]) -> None:
     """Prepares a run once, and runs it as the options say: here, in several processes, or in those of a launcher.
 
     Args:
         args (Namespace): Options of :func:`.add_run_arguments`.
-        prepare (Callable): Takes the number of ``processes``, and returns the context of a :class:`.prepare.Prepared`.
-        go (Callable): Runs a finished config.
-        unfinished (str): Why a launcher cannot run a config that each process would write, with ``{start}``, the option
-            that names it, and the number of ``{processes}``. Defaults to '': the config is finished.
+        prepare (Callable): Takes the number of ``processes``, and returns the context of a finished config.
+        go (partial): Runs a finished config; of a function in the module of the subcommand.
 
     Raises:
-        UsageError: If the config is not finished, or the processes cannot be started.
+        UsageError: If the processes cannot be started.
     """
-    from mmvit_backbones.errors import UsageError
-
     from ..running.ranks import started_by
     from ..utils.devices import check_number_of_processes
     from ..utils.distributed import is_first_process
     if args.launcher != 'none':
         with started_by(args.launcher, args.local_rank) as processes:
-            if unfinished:
-                raise UsageError(unfinished.format(start=f'--launcher {args.launcher}', processes=processes))
             if not args.check or is_first_process():
-                with prepare(processes=processes) as run:
-                    print('ok') if args.check else go(run.cfg)
+                with prepare(processes=processes) as cfg:
+                    print('ok') if args.check else go(cfg)
         return
     if args.processes and not args.check:
         check_number_of_processes(args.processes)
-    with prepare(processes=args.processes or 1) as run:
+    with prepare(processes=args.processes or 1) as cfg:
         if args.check:
             print('ok')
         elif args.processes:
-            start(args.command, args.processes, run.arguments)
+            start(go, cfg, args.processes)
         else:
-            go(run.cfg)
+            go(cfg)
 
 
-def start(arguments: Sequence[str], processes: int, prepared: Sequence[str] = ()) -> None:
-    """Runs `mmvit` with these arguments, without --processes, in several processes here, started by torchrun.
-
-    Args:
-        arguments (Sequence[str]): The arguments.
-        processes (int): Number of processes.
-        prepared (Sequence[str]): Further arguments, which say what was prepared.
+def start(go: partial[None], cfg: 'Config', processes: int) -> None:
+    """Runs a finished config in several processes here.
 
     Raises:
         UsageError: If there are too few GPUs, or the processes cannot be connected.
@@ -63,43 +61,56 @@ def start(arguments: Sequence[str], processes: int, prepared: Sequence[str] = ()
     from mmvit_backbones.ops.build import number_of_cores
 
     from ..utils.devices import check_number_of_processes
-    from ..utils.shell import same_mmvit
     check_number_of_processes(processes)
-    for name in [name for name in os.environ if name == 'LOCAL_RANK' or name.startswith('PET_')]:
-        del os.environ[name]  # of another program; torchrun takes its defaults from PET_*, which Kubeflow sets
+    os.environ.pop('LOCAL_RANK', None)  # of another program
     os.environ.setdefault('OMP_NUM_THREADS', str(max(1, number_of_cores() // processes)))  # they share the cores
     os.environ.setdefault('MKL_NUM_THREADS', os.environ['OMP_NUM_THREADS'])
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # idle threads sleep instead of spinning
-    # They find each other by a free port; on Windows by a file, because PyTorch lacks what torchrun's port needs.
-    place = (['--rdzv_backend', 'c10d', '--rdzv_conf', 'store_type=file'] if sys.platform == 'win32' else
-             ['--standalone'])
-    python, *program = [*same_mmvit(), *without(arguments, '--processes'), *prepared, '--launcher', 'pytorch']
+    os.environ['PYTHONUNBUFFERED'] = '1'  # of the processes
     try:
-        code = _run_torchrun([*place, '--local_addr', '127.0.0.1', '--nproc_per_node', str(processes), '--no_python',
-                              python, '-u', *program])
+        code = start_here(processes, run_one, go, cfg)
     except RuntimeError as error:  # of the connection; DistNetworkError and DistStoreError in newer versions
         raise UsageError(f'the processes cannot be connected on this machine: {first_line(error)}') from error
     if code:
         sys.exit(code)
 
 
-def without(arguments: Sequence[str], *options: str) -> list[str]:
-    """Returns the arguments of a command without some options and their values."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for option in options:
-        parser.add_argument(option)
-    return parser.parse_known_args(arguments)[1]
+def run_one(go: partial[None], cfg: 'Config') -> None:
+    """Runs a finished config in one of several processes, which are started with this function."""
+    def run() -> None:
+        from mmengine.utils import import_modules_from_strings
+
+        from ..running.ranks import started_by
+        streams.outlive_readers()
+        with names_errors(import_module(go.func.__module__).get_parser()), started_by('pytorch'):
+            import_modules_from_strings(**(cfg.get('custom_imports') or {}))  # as MMEngine does when it reads a config
+            cfg.launcher = 'pytorch'
+            go(cfg)
+
+    if hasattr(os, 'setsid'):
+        os.setsid()  # so that Ctrl-C in a terminal comes once, from the launcher
+    try:
+        in_console(run)
+    except Exception:  # which the launcher would keep to itself
+        traceback.print_exc()
+        sys.exit(1)
 
 
-def _run_torchrun(arguments: list[str]) -> int:
-    """Runs torchrun, reports the first process that failed without a message, and returns the exit code."""
-    from torch.distributed import run as torchrun
+def start_here(processes: int, function: Callable, *arguments: object) -> int:
+    """Calls a function in several processes; reports the first that failed without a message, returns the exit code."""
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    for name in [name for name in logging.root.manager.loggerDict if name.startswith('torch.distributed.')]:
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith(LAUNCHERS)]:
         logging.getLogger(name).setLevel(logging.CRITICAL)  # the process that fails says why
+    # They find each other by a free port; on Windows by a file, because PyTorch lacks what the launcher's port needs.
+    place: dict[str, Any] = (dict(rdzv_configs=dict(store_type='file')) if sys.platform == 'win32' else
+                             dict(rdzv_endpoint='localhost:0'))
+    config = LaunchConfig(
+        min_nodes=1, max_nodes=1, nproc_per_node=processes, run_id=str(os.getpid()), rdzv_backend='c10d', **place,
+        max_restarts=0, monitor_interval=0.1, local_addr='127.0.0.1')
     try:
-        torchrun.main(arguments)
+        elastic_launch(config, function)(*arguments)
     except SignalException as error:
         return 128 + error.sigval
     except ChildFailedError as error:

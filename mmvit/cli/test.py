@@ -26,10 +26,6 @@ from .docstrings import with_help
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-UNFINISHED = ('{start} tests a finished config here: the same command with --check in place of {start} writes '
-              'WORK_DIR/data/NAME.py, and mmvit test WORK_DIR/data/NAME.py CHECKPOINT {start} tests it')
-
-
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument('config', metavar='RUN|CONFIG',
@@ -49,7 +45,7 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--data-root', metavar='FOLDER')
     add_fine_tuning_arguments(parser.add_argument_group('a network that was trained on a folder'),
                               ['class_folder', 'coco_folder', 'seg_folder', 'size'])
-    return with_help(parser, 'running.prepare.prepare_test', 'recipes.folder.other_data',
+    return with_help(parser, 'running.prepare.prepare_test', 'recipes.folder.test_on',
                      'configs.openmmlab_scripts.testing_config', 'configs.openmmlab_scripts.training_config',
                      'configs.openmmlab_scripts.shorthand_options')
 
@@ -59,22 +55,11 @@ def output_of(path: str) -> str:
 
 
 def run(args: Namespace) -> None:
-    from ..running import testing_config
     from ..running.prepare import prepare_test
-    from ..running.ranks import started_by
     from .processes import launch
 
-    options = options_of(args)
-    if args.prepared:  # one of the processes that --processes starts
-        config, checkpoint, work_dir = args.prepared
-        with started_by(args.launcher):
-            go(args, testing_config(**{**options, 'config': config or None, 'checkpoint': checkpoint,
-                                       'work_dir': work_dir}))
-        return
-    options = {'checkpoint': None, **options, **data_of(args)}
-
-    launch(args, lambda processes: nullcontext(prepare_test(**options, check=args.check)), partial(go, args),
-           UNFINISHED if options['with_data'] else '')
+    options = {'checkpoint': None, **options_of(args), **data_of(args)}
+    launch(args, lambda processes: nullcontext(prepare_test(**options, check=args.check)), partial(go, args))
 
 
 def options_of(args: Namespace) -> dict[str, Any]:
@@ -92,8 +77,8 @@ def data_of(args: Namespace) -> dict[str, Any]:
     from mmvit_backbones.errors import UsageError
 
     from ..configs.naming import kind_of
-    from ..recipes import other_data, write_with_data
-    other = {name: value for name, value in given_to(other_data, args).items() if name != 'out'}
+    from ..recipes import test_on
+    other = {name: value for name, value in given_to(test_on, args).items() if name != 'out'}
     if args.data_root and (folders := [name for name in other if name.endswith('_folder')]):
         raise UsageError(f'--data-root={args.data_root} cannot be combined with --{folders[0].replace("_", "-")}')
     exported = kind_of(args.checkpoint or args.config) == 'exported'
@@ -105,7 +90,7 @@ def data_of(args: Namespace) -> dict[str, Any]:
         if given := [name for name, value in wanted.items() if value is not None and value is not False]:
             raise UsageError(f'--{given[0].replace("_", "-", 1)} needs a checkpoint, got the exported file '
                              f'{args.checkpoint or args.config}, which has its model and image size')
-    return dict(is_exported=exported, with_data=partial(write_with_data, **other) if other else None)
+    return dict(is_exported=exported, with_data=partial(test_on, **other) if other else None)
 
 
 def go(args: Namespace, cfg: 'Config') -> None:

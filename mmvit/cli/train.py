@@ -7,10 +7,8 @@
 A config runs as the scripts of mmdet, mmseg and mmpretrain run it, with their options. A network and a folder become a
 config, which is saved in the work dir and then runs in the same way.
 """
-import os.path as osp
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,11 +21,6 @@ from .docstrings import with_help
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-UNFINISHED = ('{{start}} takes a finished config here: the same command with --work-dir RUN --processes {{processes}} '
-              '--check in place of {{start}} writes RUN/recipe/{}.py, and mmvit train with this file and {{start}} '
-              'starts it')
-
-
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument('config', metavar='CONFIG_OR_NETWORK',
@@ -39,7 +32,7 @@ def get_parser() -> ArgumentParser:
     for option, name, text in (
             ('--amp', 'float16', 'train in mixed precision: float16, or the optim_wrapper.dtype that a config sets'),
             ('--bf16', 'bfloat16', 'train in mixed precision, bfloat16'),
-            ('--no-amp', 'float32', 'for a network and a folder: train in float32 on a GPU, too (default: float16)')):
+            ('--no-amp', 'float32', 'train in float32; on GPUs, a network and a folder have float16 without it')):
         precision.add_argument(option, dest='precision', action='store_const', const=name, help=text)
     parser.add_argument('--compile', action='store_const', const=True)
     parser.add_argument('--auto-scale-lr', action='store_true')
@@ -54,43 +47,23 @@ def get_parser() -> ArgumentParser:
 
 
 def run(args: Namespace) -> None:
-    from dataclasses import replace
-
-    from ..recipes.command import find_fine_tuning, find_moved, name_base, write_recipe
+    from ..recipes.command import find_fine_tuning, prepare_fine_tuning
     from ..running import shorthand_options, training_config
-    from ..running.prepare import Prepared, prepare_training
-    from ..running.ranks import started_by
-    from ..running.work_dir import holds_training, reserve_work_dir
+    from ..running.prepare import open_training, prepare_training
     from .processes import launch
 
     options = {**given_to(training_config, args), **given_to(shorthand_options, args)}
-    if args.prepared:  # one of the processes that --processes starts
-        config, _, work_dir = args.prepared
-        if config != args.config:  # a recipe, which has the precision
-            options.pop('precision', None)
-        with started_by(args.launcher):
-            go(args, training_config(**{**options, 'config': config, 'work_dir': work_dir}))
-        return
     named = given_to(FineTuning, args)
-    given = find_fine_tuning(args.config, named, args.data_root, args.cfg_options or {})
+    given = find_fine_tuning(args.config, named, args.data_root, args.cfg_options or {}, args.launcher)
 
-    @contextmanager
-    def prepare(processes: int) -> Iterator[Prepared]:
-        if given is None:
-            yield prepare_training(**options, processes=processes, check=args.check)
-            return
-        work_dir = args.work_dir or name_base(given)
-        with reserve_work_dir(work_dir, args.resume or False):
-            is_new = not holds_training(work_dir)
-            if is_new:
-                own = dict(config=write_recipe(replace(given, work_dir=work_dir, processes=processes),
-                                               options.get('cfg_options') or {}), cfg_options=None)
-            else:
-                own = dict(config=work_dir, **find_moved({**named, 'network': args.config}, given.data[1], work_dir))
-            yield prepare_training(**{**options, 'precision': None, 'work_dir': work_dir, **own}, processes=processes,
-                                   check=args.check, checks_data=not is_new)  # the recipe has the precision
+    def prepare(processes: int) -> AbstractContextManager:
+        if given is not None:
+            return prepare_fine_tuning(given, named, processes=processes, check=args.check, **options)
+        run = open_training(args.config, args.work_dir, args.resume)
+        options.pop('config')
+        return nullcontext(prepare_training(run, processes=processes, check=args.check, **options))
 
-    launch(args, prepare, partial(go, args), UNFINISHED.format(osp.basename(name_base(given))) if given else '')
+    launch(args, prepare, partial(go, args))
 
 
 def go(args: Namespace, cfg: 'Config') -> None:

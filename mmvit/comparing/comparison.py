@@ -17,7 +17,6 @@ from mmengine.device import get_device
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.reading import LAST
 
-from ..configs.files import read_config
 from ..configs.tasks import Task, find_task
 from ..folders.folders import write_file
 from ..folders.record import RECORD, find_changes
@@ -27,6 +26,7 @@ from ..recipes.arguments import COMPARED, FIELDS, find_difference
 from ..running import train
 from ..running.prepare import prepare_training
 from ..running.rehearsal import rehearse
+from ..running.run_folder import RunFolder
 from ..utils.counters import count_macs
 from ..utils.frameworks import build_dataset
 from ..utils.tables import as_markdown
@@ -92,7 +92,7 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
         settings['light'] = not torch.cuda.is_available()
     check_settings(folder, settings)
     if data := class_folder or coco_folder or seg_folder:
-        check_data(folder, data)
+        check_unchanged(folder, data)
     recipes = {name: fine_tune(name, **settings, decay_type='level_wise', check_files=name == names[0],
                                out=str(folder / 'data')) for name in names}
     for name, cfg in recipes.items():
@@ -104,7 +104,7 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
     return write_report(folder, rows, recipes, settings)
 
 
-def check_data(out: Path, folder: str) -> None:
+def check_unchanged(out: Path, folder: str) -> None:
     """Raises UsageError if a folder has changed since the first networks of a comparison were trained on it."""
     place = out / 'data'
     if (place / RECORD).is_file() and (found := find_changes(str(place), folder)):
@@ -120,7 +120,7 @@ def check_settings(out: Path, now: Mapping[str, Any]) -> None:
                          'another folder')
     for file in recipes:
         given = {name: now.get(name, FIELDS[name].default) for name in (*COMPARED, 'light')}
-        if found := find_difference(given, read_config(str(file)).recipe):
+        if found := find_difference(given, RunFolder.open(None, str(file)).given or {}):
             name, old, new = found
             raise UsageError(f'{out} holds a comparison with {name}={old}, but now {name}={new}; pass the same '
                              'options, or another out (--out)')
@@ -154,9 +154,9 @@ def train_once(folder: Path, seed: int, task: Task) -> dict:
     """
     work_dir, done = folder / f'seed{seed}', folder / f'seed{seed}.json'
     if not done.exists():
-        run = prepare_training(str(folder / CONFIG), resume=(work_dir / LAST).is_file(), work_dir=str(work_dir),
-                               seed=seed, checks_data=False)
-        hub = train(run.cfg).message_hub
+        cfg = prepare_training(RunFolder.open(None, str(folder / CONFIG)), resume=(work_dir / LAST).is_file(),
+                               work_dir=str(work_dir), seed=seed, checks_data=False)
+        hub = train(cfg).message_hub
         times, _ = hub.get_scalar('train/time').data
         write_file(folder, done.name, json.dumps(dict(
             metric=float(hub.get_scalar(f'val/{task.metric}').current()) * task.factor,

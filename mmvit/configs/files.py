@@ -22,8 +22,8 @@ CONFIGS = '.py', '.json', '.yaml', '.yml'
 MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 SPLITS = ('train', 'val', 'test')
 FOLDER_PER_CLASS = 'CustomDataset', 'ImageNet', 'ImageNet21k'  # if they have no annotation file
-RECIPE = 'recipe'  # folder in the work dir of a fine-tuning
 VISUALIZERS = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer', mmpretrain='UniversalVisualizer')
+BY_NAME = 'as config=FILE (--config FILE)'  # how a person names a config
 LOADERS = tuple(f'{split}_dataloader' for split in SPLITS)
 
 
@@ -53,41 +53,34 @@ def read_config(path: str | Config, needs: Sequence[str] = (), options: Mapping 
     return _with_options(cfg, needs, options)
 
 
-def config_of(config: str | Config | None, source: str | None, needs: Sequence[str] = (),
-              options: Mapping | None = None, remedy: str = 'as config=FILE (--config FILE)') -> Config:
-    """Loads ``config``, or else the config that a training saved in its work dir, which is not run.
+def read_saved(source: str, needs: Sequence[str] = (), remedy: str = BY_NAME, origin: str = '') -> Config:
+    """Loads the config that a training saved in its work dir, which is not run.
 
     Args:
-        config (str | Config | None): Config that a person named, or that was read; or the work dir of a training.
-        source (str | None): Work dir of the training, or a checkpoint in it. The folder may have one file of values
-            (:func:`.values_of`).
-        needs, options: As for :func:`read_config`.
+        source (str): The work dir, or a checkpoint in it. The folder may have one file of values (:func:`.values_of`).
+        needs (Sequence[str]): Keys.
         remedy (str): How a person names a config, for messages.
+        origin (str): Setting from which nothing is built, and folder in the work dir that may have the config, too,
+            which is then taken of several. Defaults to none.
 
     Raises:
-        UsageError: If there is no such config, or several, or it has more than values and registered classes; and as
-            :func:`read_config`.
+        UsageError: If there is no such config, or several, or it has more than values and registered classes; or lacks
+            a key.
         CheckpointNotFoundError: If the checkpoint does not exist.
     """
-    if isinstance(config, str) and osp.isdir(config) and not is_config(config):
-        config, source = None, config
-    if config is not None:
-        return read_config(config, needs, options)
-    if source is None:
-        raise UsageError('pass the work dir of a training or a checkpoint, or a config (--config) with pretrained=True '
-                         '(--pretrained)')
-    file, values = saved_config(source, remedy)
+    file, text, values = saved_config(source, remedy, origin)
+    described = {origin: values.pop(origin)} if origin in values else {}
     try:
-        cfg = read_saved_config(file, values)
+        cfg = read_saved_config(file, text, values)
     except (ValueError, RecursionError) as error:
         raise UsageError(f'{file} {error}; nobody named it, so it may only set values and name registered '
                          f'classes; if you trust it, pass it {remedy}') from error
-    return _with_options(cfg, needs, options)
+    cfg.merge_from_dict(described)
+    return _with_options(cfg, needs)
 
 
-def _with_options(cfg: Config, needs: Sequence[str], options: Mapping | None) -> Config:
+def _with_options(cfg: Config, needs: Sequence[str], options: Mapping | None = None) -> Config:
     """Applies options to a config that was read, and checks that it has the keys ``needs``."""
-    _use_own_lists(cfg, cfg.filename)
     merge_options(cfg, options)
     check_parts(cfg, needs)
     if getattr(cfg, '_imported_names', None):  # pure Python, whose classes are imported when they are first read
@@ -96,27 +89,6 @@ def _with_options(cfg: Config, needs: Sequence[str], options: Mapping | None) ->
         for loader in [cfg[key] for key in LOADERS if cfg.get(key)]:
             loader.setdefault('collate_fn', dict(type='default_collate'))  # as its scripts do
     return cfg
-
-
-def _use_own_lists(cfg: Config, path: str) -> None:
-    """Lets the config of a fine-tuning read the lists and annotations in its work dir, which may have been moved.
-
-    The run has written them to the folder ``recipe`` in its work dir.
-    """
-    if not cfg.get('recipe'):
-        return
-    lists = own_lists(path)
-    for part in [part for split in SPLITS for part in (*datasets_of(cfg, split), *metrics_of(cfg, split))]:
-        place, name = osp.split(osp.join(part.get('data_root') or '', part.get('ann_file') or ''))
-        own = osp.join(lists, name)
-        if osp.basename(place) == RECIPE and osp.realpath(place) != osp.realpath(lists) and osp.isfile(own):
-            part['ann_file'] = own
-
-
-def own_lists(path: str) -> str:
-    """Returns the folder ``recipe`` of the work dir in which a config is, or is in such a folder."""
-    folder = osp.dirname(osp.abspath(path))
-    return folder if osp.basename(folder) == RECIPE else osp.join(folder, RECIPE)
 
 
 def merge_options(cfg: Config, options: Mapping | None) -> None:
@@ -151,8 +123,8 @@ def find_config(name: str) -> str:
     raise UsageError(f'config {name} {problem_of_file(name)}{near_names(Path(name).stem, known)}')
 
 
-def saved_config(source: str, remedy: str) -> tuple[Path, dict[str, Any]]:
-    """Returns the file of values in a work dir, or beside a checkpoint, and its values: the training's config.
+def saved_config(source: str, remedy: str, origin: str) -> tuple[Path, str, dict[str, Any]]:
+    """Returns the file of values in a work dir, or beside a checkpoint, its text and values: the training's config.
 
     Raises:
         UsageError: If there is none, or more than one.
@@ -164,13 +136,14 @@ def saved_config(source: str, remedy: str) -> tuple[Path, dict[str, Any]]:
     found, others = [], []
     for file in sorted(folder.glob('*.py')) if '://' not in source else ():
         try:
-            found.append((file, values_of(file)))
-        except ValueError as error:
+            text = file.read_text(encoding='utf-8-sig')
+            found.append((file, text, values_of(text)))
+        except (OSError, ValueError) as error:
             others.append(f'{file.name} {error}')
-    own = [(file, values) for file, values in found if (folder / RECIPE / file.name).is_file()]
+    own = [each for each in found if origin and (folder / origin / each[0].name).is_file()]
     if len(own or found) == 1:
         return (own or found)[0]
-    reason = (f'are several configs, {", ".join(file.name for file, _ in found)},' if found else
+    reason = (f'are several configs, {", ".join(file.name for file, *_ in found)},' if found else
               f'is no config of values alone ({"; ".join(others[:3])})' if others else 'is no config')
     place = f'in {source}' if osp.isdir(source) else f'beside checkpoint {source}'
     raise UsageError(f'there {reason} {place}; pass its config {remedy}')

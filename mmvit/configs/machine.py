@@ -1,4 +1,4 @@
-"""What a recipe leaves to the machine on which it runs: the precision, and the processes that read data."""
+"""What a config may leave to the machine on which it runs: the precision, and the processes that read data."""
 import re
 from typing import Any
 
@@ -9,7 +9,7 @@ from ..utils.devices import has_mixed_precision
 from .files import LOADERS
 from .precisions import PRECISIONS
 
-OF_MACHINE = 'of_machine'  # setting of a recipe: which of these settings another machine makes anew
+OF_MACHINE = 'of_machine'  # setting of a config: which of these settings another machine makes anew
 KEYS = dict(precision=re.compile(r'optim_wrapper\.(type|dtype|loss_scale)$'),
             workers=re.compile(r'\w+_dataloader\.(num_workers|persistent_workers|pin_memory)$'))
 
@@ -26,7 +26,7 @@ def make_loading(workers: int) -> dict[str, Any]:
 
 
 def settle_here(cfg: Config, precision: str | None = None) -> None:
-    """Gives a recipe those settings of this machine that its list ``of_machine`` names, and another ``precision``."""
+    """Gives a config those settings of this machine that its list ``of_machine`` names, and another ``precision``."""
     here, settled = find_settings_here(), cfg.get(OF_MACHINE) or ()
     if precision or 'precision' in settled:
         others = {name: value for name, value in cfg.optim_wrapper.items() if name not in PRECISIONS['float16']}

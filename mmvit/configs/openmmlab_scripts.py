@@ -15,11 +15,9 @@ from mmvit_backbones.zoo.reading import LAST, find_checkpoint, last_of
 from ..utils.distributed import warn
 from .files import (
     LOADERS,
-    RECIPE,
     SPLITS,
     VISUALIZERS,
     check_parts,
-    config_of,
     datasets_of,
     merge_options,
     metrics_of,
@@ -46,15 +44,14 @@ def training_config(config: str | Config, *, work_dir: str | None = None, resume
     """Returns the config that ``tools/train.py`` of the config's framework hands to the runner.
 
     Args:
-        config (str | Config): Config file, or the name of a config of this package; with ``resume``, also the work dir
-            of a training, for the config that it saved there; or what was read of them.
+        config (str | Config): Config file, or the name of a config of this package, or what was read of it.
         work_dir (str | None): Folder for checkpoints and logs. Defaults to None: the config's, or else
             ``work_dirs/NAME``.
         resume (str | bool): True or 'auto' resumes from the last checkpoint in the work dir, and starts a new run if
             there is none; a path resumes from this checkpoint. Defaults to False.
         precision (str | None): Mixed precision in 'float16', or as in OpenMMLab's scripts the ``dtype`` of the config's
-            ``optim_wrapper``; in 'bfloat16'; for a recipe also 'float32'. Defaults to None: the config's, or that of
-            this machine for a recipe that was given none.
+            ``optim_wrapper``; in 'bfloat16'; or 'float32'. Defaults to None: the config's, or that of this machine
+            where the config's list ``of_machine`` has it.
         auto_scale_lr (bool): Whether to scale the learning rate by the batch size. Defaults to False.
         cfg_options (Mapping | None): Settings that replace the config's, such as ``{'train_cfg.max_epochs': 1}``.
         launcher (str): Launcher that started the processes: 'none', 'pytorch', 'slurm' or 'mpi'.
@@ -63,33 +60,28 @@ def training_config(config: str | Config, *, work_dir: str | None = None, resume
     Raises:
         UsageError: If the config cannot be read, lacks a key, or an option does not fit it.
     """
-    if isinstance(config, str) and osp.isdir(config):
-        cfg = _read_run(config, work_dir, resume)
-    else:
-        cfg = read_config(config, TRAINING)
-    if 'recipe' in cfg:
-        settle_here(cfg, precision)
-    elif precision == 'float32':
-        raise UsageError(f'{cfg.filename} has a precision of its own; precision=float32 (--no-amp) is for a network '
-                         'and a folder')
+    cfg = read_config(config, TRAINING)
+    settle_here(cfg, 'float32' if precision == 'float32' else None)
     precise = bfloat16_options(cfg) if precision == 'bfloat16' else {}
     cfg_options = {**shorthand_options(cfg, **shorthands), **precise, **(cfg_options or {})}
     is_classifier = cfg.default_scope == 'mmpretrain'
     if not is_classifier:
         merge_options(cfg, cfg_options)
     _set_run(cfg, work_dir, launcher)
-    if precision == 'float16' and 'recipe' not in cfg:
+    if precision == 'float16':
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         if not (is_classifier and 'loss_scale' in cfg.optim_wrapper):
             cfg.optim_wrapper.loss_scale = 'dynamic'
     if resume:
-        path = None if resume in (True, 'auto') else resume
-        if path and osp.isdir(path):
-            if not osp.isfile(osp.join(path, LAST)):
+        path = Path(cfg.work_dir if resume in (True, 'auto') else resume)
+        file = path / LAST if path.is_dir() else path
+        cfg.resume = resume not in (True, 'auto') or file.is_file()
+        if cfg.resume and file.name == LAST:
+            if not file.is_file():
                 raise UsageError(f'nothing to resume: work dir {resume} has no {LAST}')
-            path = last_of(Path(path, LAST))
-        is_start = 'recipe' in cfg and not path and not osp.isfile(osp.join(cfg.work_dir, LAST))
-        cfg.resume, cfg.load_from = (False, cfg.get('load_from')) if is_start else (True, path)
+            cfg.load_from = last_of(file)  # in its own folder, if that was moved
+        elif cfg.resume:
+            cfg.load_from = resume
     if auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise UsageError(f'auto_scale_lr needs auto_scale_lr.base_batch_size, which {cfg.filename} does not set')
@@ -98,19 +90,6 @@ def training_config(config: str | Config, *, work_dir: str | None = None, resume
         merge_options(cfg, cfg_options)
         _set_loaders(cfg, LOADERS, persistent_workers=True)
     check_parts(cfg, TRAINING)
-    return cfg
-
-
-def _read_run(work_dir: str, other: str | None, resume: str | bool) -> Config:
-    """Returns the config that a training saved in its work dir, to go on with it; only its weights can be resumed."""
-    if not resume:
-        raise UsageError(f'{work_dir} is a folder; to go on with the training in it, pass resume=True (--resume)')
-    if other is not None and osp.realpath(other) != osp.realpath(work_dir):
-        raise UsageError(f'work_dir (--work-dir) must be {work_dir}, whose training goes on, got {other}')
-    if not osp.isfile(osp.join(work_dir, LAST)):
-        raise UsageError(f'nothing to resume: {work_dir} has no {LAST}; pass the network and the folder, or the config')
-    cfg = config_of(None, work_dir, TRAINING, remedy='first: mmvit train CONFIG --work-dir RUN --resume')
-    cfg.work_dir = work_dir
     return cfg
 
 
@@ -125,7 +104,7 @@ def bfloat16_options(cfg: Config) -> dict[str, Any]:
                if type_name(find(cfg, layer) or {}) == 'RoIAlign'}}
 
 
-def testing_config(config: str | Config | None, checkpoint: str, *, work_dir: str | None = None, out: str | None = None,
+def testing_config(config: str | Config, checkpoint: str, *, work_dir: str | None = None, out: str | None = None,
                    show: bool = False, show_dir: str | None = None, wait_time: float | None = None, tta: bool = False,
                    cfg_options: Mapping[str, Any] | None = None, launcher: str = 'none', **shorthands) -> Config:
     """Returns the config that ``tools/test.py`` of the config's framework hands to the runner.
@@ -134,8 +113,7 @@ def testing_config(config: str | Config | None, checkpoint: str, *, work_dir: st
     has no curves, and may run where they are not installed.
 
     Args:
-        config (str | Config | None): Config file, or the name of a config of this package, or what was read of it.
-            None means the config that the training saved beside the checkpoint.
+        config (str | Config): Config file, or the name of a config of this package, or what was read of it.
         checkpoint (str): File or URL of the weights, or the work dir of a training, for its best checkpoint.
         work_dir (str | None): Folder for logs and metrics. Defaults to None: the config's, or else ``work_dirs/NAME``.
         out (str | None): Where predictions are saved: a ``.pkl`` file, or for mmseg a folder of label images.
@@ -150,7 +128,7 @@ def testing_config(config: str | Config | None, checkpoint: str, *, work_dir: st
     Raises:
         UsageError: If the config cannot be read, lacks a key, or an option does not fit it.
     """
-    cfg = config_of(config, checkpoint, TESTING)
+    cfg = read_config(config, TESTING)
     cfg_options = {**shorthand_options(cfg, **shorthands), **(cfg_options or {})}
     framework = cfg.default_scope
     if framework != 'mmpretrain':
@@ -202,21 +180,20 @@ def shorthand_options(cfg: Config, *, seed: int | None = None, data_root: str | 
     hooks = cfg.get('custom_hooks') or []
     if compile and not any(type_name(hook) == 'CompileHook' for hook in hooks):
         options['custom_hooks'] = [*hooks, dict(type='CompileHook')]
+    return {**options, **tracker_options(cfg.default_scope, tensorboard, wandb)}
+
+
+def tracker_options(framework: str, tensorboard: bool = False, wandb: bool = False) -> dict[str, Any]:
+    """Returns the options of a framework's config that log to TensorBoard or Weights & Biases, too."""
     backends = ['TensorboardVisBackend'] * tensorboard + ['WandbVisBackend'] * wandb
-    if backends:
-        options['visualizer.type'] = VISUALIZERS[cfg.default_scope]
-        options['visualizer.vis_backends'] = [dict(type=name) for name in ('LocalVisBackend', *backends)]
-    return options
+    return {'visualizer.type': VISUALIZERS[framework],
+            'visualizer.vis_backends': [dict(type=name) for name in ('LocalVisBackend', *backends)]} if backends else {}
 
 
 def _set_run(cfg: Config, work_dir: str | None, launcher: str) -> None:
     cfg.launcher = launcher
     if work_dir is not None:
         cfg.work_dir = work_dir
-    elif 'recipe' in cfg and osp.basename(osp.dirname(osp.abspath(cfg.filename))) == RECIPE:
-        own = osp.dirname(osp.dirname(osp.abspath(cfg.filename)))  # to which the recipe may have been moved
-        if osp.realpath(own) != osp.realpath(cfg.get('work_dir') or ''):
-            cfg.work_dir = own
     elif cfg.get('work_dir') is None:
         cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(cfg.filename))[0])
 
@@ -305,8 +282,6 @@ def _root_options(cfg: Config, root: str) -> dict[str, Any]:
                              'with cfg_options (--cfg-options)')
         old = osp.join(dataset.data_root or '', '')
         options[f'{place}.data_root'] = osp.join(root, '')
-        if osp.basename(osp.dirname(dataset.get('ann_file') or '')) == RECIPE:  # lists of a recipe stay where they are
-            options[f'{place}.ann_file'] = osp.abspath(osp.join(old, dataset.ann_file))
         evaluator = cfg.get(f'{split}_evaluator')
         for number, metric in enumerate(metrics_of(cfg, split)):
             where = f'{split}_evaluator.{number}' if isinstance(evaluator, list) else f'{split}_evaluator'

@@ -7,15 +7,12 @@ import ast
 import os.path as osp
 import sys
 import sysconfig
-from contextlib import suppress
-from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.config.lazy import LazyObject
 from mmengine.registry import INFERENCERS, Registry
 
 import mmvit_backbones
@@ -37,25 +34,15 @@ CODE = '.py', '.pkl', '.pickle', '.yaml', '.yml', '.pth', '.pt', '.bin', '.ckpt'
 PACKAGES = sysconfig.get_path('purelib'), sysconfig.get_path('platlib'), osp.dirname(mmvit_backbones.__file__)
 
 
-def read_once(file: Path) -> str:
-    """Returns the text of a file, which a command reads again only if it was changed."""
-    return read_at(file, file.stat().st_mtime_ns)
-
-
-@cache
-def read_at(file: Path, time: int) -> str:  # another time, another content
-    return file.read_text(encoding='utf-8-sig')
-
-
-def values_of(file: Path) -> dict[str, Any]:
-    """Returns what a Python file assigns, if it only assigns values, as the configs that MMEngine writes.
+def values_of(text: str) -> dict[str, Any]:
+    """Returns what the text of a Python file assigns, if it only assigns values, as in the configs of MMEngine.
 
     Raises:
-        ValueError: If there is anything else in the file; the message has the line.
+        ValueError: If there is anything else in the text; the message has the line.
     """
     try:
-        statements = ast.parse(read_once(file)).body
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        statements = ast.parse(text).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f'cannot be read: {first_line(error)}') from error
     found: dict[str, Any] = {}
     for statement in statements:
@@ -80,7 +67,7 @@ def check_keys(literal: ast.AST) -> None:
             raise ValueError
 
 
-def read_saved_config(file: Path, values: dict[str, Any]) -> Config:
+def read_saved_config(file: Path, text: str, values: dict[str, Any]) -> Config:
     """Returns the config in a file of values (:func:`values_of`) that nobody named, without weights to start from.
 
     The modules in ``custom_imports`` are imported, as MMEngine does for other configs.
@@ -89,8 +76,7 @@ def read_saved_config(file: Path, values: dict[str, Any]) -> Config:
         ValueError: If the values name what is not a registered class, a module that is
             not of the user's environment, a URL, or a file that may run.
     """
-    described = {'recipe': values['recipe']} if 'recipe' in values else {}  # of which nothing is built
-    settings = {**without_start(values), **described}
+    settings = without_start(values)
     scope = settings.get('default_scope')
     try:
         if isinstance(scope, str) and scope in FRAMEWORKS and find_spec(scope):
@@ -98,9 +84,8 @@ def read_saved_config(file: Path, values: dict[str, Any]) -> Config:
                 import_custom(settings.get('custom_imports') or {}, file.parent)
                 import_quietly(scope)
                 names_of(scope)
-                settings = {**with_classes(settings, file.parent), **described}
-                check({key: value for key, value in settings.items() if key not in described})
-        return Config(settings, cfg_text=read_once(file), filename=str(file))
+                check(settings)
+        return Config(settings, cfg_text=text, filename=str(file))
     except (ImportError, KeyError) as error:  # of a framework; a key that MMEngine uses itself
         raise ValueError(f'cannot be used: {first_line(error)}') from error
 
@@ -111,24 +96,6 @@ def without_start(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: None if key in START else without_start(each) for key, each in value.items()}
     return value
-
-
-def with_classes(value: Any, folder: Path, key: Any = '') -> Any:
-    """Returns a value with registered classes for their full paths, which MMEngine writes for pure Python configs.
-
-    Imports the modules of types as those of ``custom_imports``.
-    """
-    if isinstance(value, dict):
-        return {name: with_classes(each, folder, name) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(with_classes(each, folder, key) for each in value)
-    module, _, name = value.rpartition('.') if isinstance(value, str) else ('', '', '')
-    if module and key in NAMING:
-        with suppress(Exception):  # a module can raise any exception; its class is then no registered one
-            if is_of_environment(module, folder):
-                import_module(module)
-    found = vars(sys.modules[module]).get(name) if sys.modules.get(module) else None
-    return LazyObject(module, name) if found is not None and is_class(found) else value
 
 
 # ---- values
@@ -188,13 +155,6 @@ def names_of(scope: str | None = None) -> set[str]:
     return {name for registry in registries_of(scope) for name in registry.module_dict}
 
 
-def is_class(found: Any) -> bool:
-    """Returns whether an object is a registered class, or an operator of mmcv, which its layers find by name."""
-    operators = import_module('mmcv.ops')
-    known = [each for registry in registries_of() for each in registry.module_dict.values()]
-    return any(found is each for each in (*known, *map(vars(operators).get, operators.__all__)))
-
-
 def registries_of(scope: str | None = None) -> list[Registry]:
     """Returns the registries of a package, such as mmdet, or of all packages that have been imported.
 
@@ -227,33 +187,23 @@ def import_custom(custom: Any, folder: Path) -> None:
         raise ValueError(f'has custom_imports={custom!r}, which names no modules')
     for name in names:
         try:
-            if is_of_environment(name, folder):
-                import_module(name)
-            elif not custom.get('allow_failed_imports'):
-                raise ValueError('it cannot be found; set PYTHONPATH to its folder')
+            check_place(name, folder)
+            import_module(name)
         except Exception as error:  # a module can raise any exception
-            raise ValueError(f'imports {name!r}, which fails: {first_line(error)}') from error
+            if not (custom.get('allow_failed_imports') and isinstance(error, ModuleNotFoundError)):
+                raise ValueError(f'imports {name!r}, which fails: {first_line(error)}') from error
 
 
-def is_of_environment(name: str, folder: Path) -> bool:
-    """Returns whether there is a module; imports the packages around it.
-
-    Raises:
-        ValueError: If the module, or a package of it, is of the standard library, a program, or in the folder.
-    """
-    parts = name.split('.')
-    if parts[0] in {*sys.stdlib_module_names, 'test'} or '__main__' in parts or not all(map(str.isidentifier, parts)):
+def check_place(name: str, folder: Path) -> None:
+    """Raises an error if a module is of the standard library, a program, missing, or in the folder."""
+    first, *others = name.split('.')
+    if first in {*sys.stdlib_module_names, 'test'} or '__main__' in (first, *others) or not first.isidentifier():
         raise ValueError('it is no module, a program, or of the standard library')
-    for count in range(1, len(parts) + 1):
-        path = '.'.join(parts[:count])
-        if sys.modules.get(path):  # has run
-            continue
-        spec = find_spec(path)
-        if spec is None:
-            return False
-        if any(is_inside(folder, place) for place in [spec.origin, *(spec.submodule_search_locations or ())] if place):
-            raise ValueError(f'{path} is in the folder of the file')
-    return True
+    spec = find_spec(first)
+    if spec is None:
+        raise ModuleNotFoundError('it cannot be found; set PYTHONPATH to its folder')
+    if any(is_inside(folder, place) for place in [spec.origin, *(spec.submodule_search_locations or ())] if place):
+        raise ValueError(f'{first} is in the folder of the file')
 
 
 def is_inside(folder: Path, place: str) -> bool:

@@ -10,10 +10,10 @@ from mmvit_backbones.export.graphs import COMPANIONS
 from mmvit_backbones.utils.file_access import replaced_when_complete
 from mmvit_backbones.zoo.reading import find_checkpoint
 
-from ..configs.files import config_of
 from ..configs.naming import kind_of, path_hint, resolve
 from ..configs.official import source_of
 from ..inference.runtimes import PyTorchModel
+from ..running.run_folder import RunFolder
 from ..utils.shell import console_of
 from .agreement import Agreement, compare_in_runtimes
 from .differences import PyTorchOutputs
@@ -84,7 +84,7 @@ def export_model(model: str | Path | None, path: str | Path, *, config: str | No
         resolve(source, 'export')
     checkpoint = source and find_checkpoint(source)
     check_path(path, [checkpoint, config, *images])
-    cfg = config_of(config, source, ('model', 'test_dataloader'), cfg_options)
+    cfg = RunFolder.open(source, config, ('model', 'test_dataloader'), cfg_options).config
     exported_geometry(cfg)  # refuses before weights are downloaded
     reference = PyTorchModel(cfg, source_of(cfg, checkpoint, pretrained))
     parts = split(reference.module, cfg)

@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from mmengine.config import Config
 
 from ..configs.tasks import find_task
+from ..running.run_folder import RunFolder
 from ..utils.shell import short_path
 from .figures import save_figure
 
@@ -23,7 +24,7 @@ def draw_curves(cfg: Config) -> list[str]:
         UsageError: If the file cannot be written.
     """
     metric = find_task(cfg.default_scope).metric
-    losses, metrics = read_scalars(cfg.work_dir, metric) if 'recipe' in cfg else ({}, {})
+    losses, metrics = read_scalars(cfg.work_dir, metric) if RunFolder(cfg).given is not None else ({}, {})
     if not losses:
         return []
     figure, path = Figure(figsize=(7, 4)), Path(cfg.work_dir, 'curves.png')

@@ -19,8 +19,8 @@ from mmvit_backbones.zoo.source import open_weights
 from mmvit_backbones.zoo.variants import Normalization, find_variant
 
 from ..configs.backbone import setting_of
-from ..configs.files import config_of
 from ..configs.naming import kind_of
+from ..running.run_folder import RunFolder
 from ..utils.distributed import warn
 
 # A function from RGB values (3, H, W) from 0 to 255 to the input (1, 3, H, W) of a network.
@@ -57,7 +57,7 @@ def run_backbone(network: str, checkpoint: str) -> tuple[Backbone, Normalization
     Raises:
         UsageError: If it is another network than the one that is named, or not of this package.
     """
-    cfg = config_of(None, checkpoint, ('model', ))
+    cfg = RunFolder.open(checkpoint, needs=('model', )).config
     config, images = setting_of(cfg)
     variants = variants_of(config, cfg.model.get('head') or {})
     if not variants or kind_of(network) != 'run' and find_variant(network) not in variants:

@@ -9,11 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 from types import MappingProxyType
 
-from mmengine.config import Config
-
 from mmvit_backbones.errors import UsageError
 
-from ..configs.files import datasets_of, own_lists
 from ..utils.images import SUFFIXES, digest_at, images_in
 from .folders import FolderData, write_file
 from .rasters import read_all
@@ -36,18 +33,6 @@ def write_record(out: str, argument: str, folder: str, data: FolderData) -> None
                      if not path.lower().endswith(SUFFIXES)},
         lists={osp.basename(path): digest_at(path) for path in lists
                if osp.realpath(osp.dirname(path)) == osp.realpath(out)})))
-
-
-def find_data_folder(cfg: Config) -> str:
-    """Returns the folder of the data of a recipe."""
-    return datasets_of(cfg, 'train')[0].get('data_root') or ''
-
-
-def find_changes_since(cfg: Config, folder: str) -> list[str] | None:
-    """Returns what differs between a folder and that of a recipe; None without a record or a folder."""
-    places = own_lists(str(cfg.filename)), cfg.recipe.get('out') or ''
-    place = next((place for place in places if osp.isfile(osp.join(place, RECORD))), None)
-    return find_changes(place, folder) if place and osp.isdir(folder) else None
 
 
 def find_changes(place: str, folder: str) -> list[str]:

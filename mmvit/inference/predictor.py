@@ -7,9 +7,9 @@ import torch
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.reading import find_checkpoint
 
-from ..configs.files import config_of
 from ..configs.naming import path_hint, resolve
 from ..configs.official import source_of
+from ..running.run_folder import RunFolder
 from .results import SCORE_THR, Result, result_of
 from .runtimes import Exported, PyTorchModel, find_device
 from .sources import read_images
@@ -67,7 +67,7 @@ class Predictor:
             else:
                 refuse(f'{source}, which is a checkpoint', checkpoint=checkpoint)
                 checkpoint = find_checkpoint(str(source))
-            cfg = config_of(config, str(source), ('model', 'test_dataloader'))
+            cfg = RunFolder.open(str(source), config, ('model', 'test_dataloader')).config
             self.model = PyTorchModel(cfg, source_of(cfg, checkpoint, pretrained), find_device(device))
         self.task, details = self.model.task, self.model.details
         self.classes, self.palette = list(details['classes']), [tuple(color) for color in details['palette']]

@@ -19,10 +19,11 @@ from mmvit_backbones.utils.image_sizes import height_and_width
 from mmvit_backbones.utils.initialization import loads_weights
 from mmvit_backbones.utils.openmmlab_models import init_weights, log_from
 
-from ..configs.files import config_of, merge_options
+from ..configs.files import merge_options
 from ..configs.naming import kind_of
 from ..configs.openmmlab_scripts import bfloat16_options
 from ..inference.runtimes import find_device
+from ..running.run_folder import RunFolder
 from ..utils.frameworks import build_model, use_framework
 from ..utils.pytorch_errors import named, pytorch_errors_named
 from .contenders import Contender, Precision, Table, measuring
@@ -45,7 +46,7 @@ def measure_whole_models(names: Sequence[str], size: int | Sequence[int] | None,
     if others := [name for name in names if not is_whole(name)]:
         raise UsageError(f'{others[0]} is no config or work dir; whole models are measured alone')
     needs = 'model', 'optim_wrapper'
-    cfgs = {name: config_of(name, None, needs) for name in names}
+    cfgs = {name: RunFolder.open(None, name, needs).config for name in names}
     frameworks = {cfg.default_scope for cfg in cfgs.values()}
     if len(frameworks) != 1:
         raise UsageError(f'configs must be of one framework, got those of {" and ".join(sorted(frameworks))}')

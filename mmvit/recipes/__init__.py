@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .arguments import FineTuning
-    from .folder import fine_tune, other_data, save, summary, write_with_data
+    from .folder import fine_tune, save, summary, test_on
 
-__all__ = ['FineTuning', 'fine_tune', 'other_data', 'save', 'summary', 'write_with_data']
+__all__ = ['FineTuning', 'fine_tune', 'save', 'summary', 'test_on']
 
 
 def __getattr__(name: str) -> Any:

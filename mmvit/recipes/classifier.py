@@ -51,28 +51,29 @@ def make_model(network: Network, data: FolderData) -> dict:
         model=dict(type='ImageClassifier', backbone=backbone, **(dict(neck=neck) if neck else {}), head=head))
 
 
-def make_evaluation(data: FolderData, size: tuple[int, int], model: Mapping) -> dict:
-    """Returns the loader and the evaluator of the validation, and those of the test.
-
-    The keys are ``val_dataloader``, ``val_evaluator``, ``test_dataloader`` and ``test_evaluator``.
-
-    Args:
-        data (FolderData): The data.
-        size (tuple[int, int]): Height and width of the crops in pixels.
-        model (Mapping): Not used.
-    """
+def make_pipelines(size: tuple[int, int], has_masks: bool) -> dict:
+    """Returns ``test_pipeline``, for crops of this height and width in pixels; ``has_masks`` is not used."""
     height, width = size
-    pipeline = [
+    return dict(test_pipeline=[
         dict(type='LoadImageFromFile'),
         dict(type='ResizeToCover', scale=(round(width * 256 / 224), round(height * 256 / 224)), backend='pillow',
              interpolation='bicubic'),
         dict(type='CenterCrop', crop_size=(width, height)),
         dict(type='PackInputs'),
-    ]
+    ])
+
+
+def make_evaluation(data: FolderData, pipeline: list, model: Mapping) -> dict:
+    """Returns ``val_dataloader`` and ``val_evaluator``.
+
+    Args:
+        data (FolderData): The data.
+        pipeline (list): Steps of the images.
+        model (Mapping): Not used.
+    """
     loader = dict(batch_size=16, dataset={**data.val, 'pipeline': pipeline})
     topk = (1, 5) if len(data.classes) > 5 else (1, )  # of five, all are right
-    evaluator = [dict(type='Accuracy', topk=topk), dict(type='PerClassAccuracy')]
-    return dict(val_dataloader=loader, val_evaluator=evaluator, test_dataloader=loader, test_evaluator=evaluator)
+    return dict(val_dataloader=loader, val_evaluator=[dict(type='Accuracy', topk=topk), dict(type='PerClassAccuracy')])
 
 
 def make_train_loader(data: FolderData, size: tuple[int, int], batch_size: int, network: Network, epochs: int) -> dict:

@@ -1,6 +1,8 @@
 """What `mmvit train` does with a network and a folder: finds out that it got them, writes their recipe, resumes it."""
 import os.path as osp
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -10,21 +12,23 @@ from mmengine.device import get_device
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.variants import VARIANTS
 
-from ..configs.files import config_of, named_configs
+from ..configs.files import named_configs
 from ..configs.naming import resolve
+from ..configs.openmmlab_scripts import tracker_options
 from ..configs.tasks import TASKS
-from ..folders.record import find_data_folder
+from ..running.prepare import open_resumed, prepare_training
+from ..running.run_folder import RunFolder
+from ..running.work_dir import holds_training, reserve_work_dir
 from ..utils.devices import has_mixed_precision
 from .arguments import FIELDS, OPTIONS, FineTuning, find_difference
-from .folder import WORK_DIRS, plan_fine_tuning, save
-from .networks import TIMM
-from .recipe import name_recipe
+from .folder import plan_fine_tuning
+from .recipe import name_work_dir
 
 PARTS = 'data_root', 'ann_file', 'data_prefix', 'checkpoint'  # of settings that an argument makes
 
 
 def find_fine_tuning(config: str, given: Mapping[str, Any], data_root: str | None = None,
-                     options: Mapping[str, Any] = MappingProxyType({})) -> FineTuning | None:
+                     options: Mapping[str, Any] = MappingProxyType({}), launcher: str = 'none') -> FineTuning | None:
     """Returns the arguments for a network and a folder; None to run a config, or go on with a run, as it is.
 
     Args:
@@ -32,6 +36,7 @@ def find_fine_tuning(config: str, given: Mapping[str, Any], data_root: str | Non
         given (Mapping): Arguments of :func:`fine_tune` that were given.
         data_root (str | None): Folder of the data of a config. Defaults to None: none was given.
         options (Mapping): Settings that replace those of the config or the recipe. Defaults to none.
+        launcher (str): Launcher of the processes, each of which would write the recipe. Defaults to 'none'.
 
     Raises:
         UsageError: If the name is neither a network nor a config, an option is for the other, or one of the settings
@@ -47,6 +52,11 @@ def find_fine_tuning(config: str, given: Mapping[str, Any], data_root: str | Non
                              f'or the name of a config{example}')
         if data_root:
             raise UsageError('data_root (--data-root) is for a config; a network is trained on a folder')
+        if launcher != 'none':
+            raise UsageError(f'launcher={launcher} (--launcher {launcher}) takes a finished config: '
+                             f'mmvit train {config} ... --work-dir RUN --processes N --check writes '
+                             'RUN/recipe/NAME.py for N processes, which '
+                             f'mmvit train RUN/recipe/NAME.py --launcher {launcher} starts')
         check_keys(options)
         precision = given.get('precision')
         if precision in ('float16', 'bfloat16') and not has_mixed_precision():
@@ -71,34 +81,48 @@ def check_keys(options: Mapping[str, Any]) -> None:
                              f'{" or ".join(named)}; pass that')
 
 
-def name_base(given: FineTuning) -> str:
-    """Returns the work dir of a fine-tuning by default."""
-    return osp.join(WORK_DIRS, name_recipe(str(given.network).removeprefix(TIMM), given.data[0]))
+@contextmanager
+def prepare_fine_tuning(given: FineTuning, named: Mapping[str, Any], *, processes: int = 1, check: bool = False,
+                        resume: str | bool = False, cfg_options: Mapping[str, Any] = MappingProxyType({}),
+                        auto_scale_lr: bool = False, tensorboard: bool = False, wandb: bool = False, **others: Any
+                        ) -> Iterator[Config]:
+    """Yields the finished config of a new fine-tuning, whose recipe has all options, or of one that goes on.
 
-
-def write_recipe(given: FineTuning, options: Mapping[str, Any]) -> Config:
-    """Writes the recipe and its lists to the work dir, prints what it trains, and returns its config."""
-    config, summary = plan_fine_tuning(given, options)
-    print(*summary, f'config      {save(config)}', sep='\n', flush=True)
-    return config
-
-
-def find_moved(given: Mapping[str, Any], folder: str, work_dir: str) -> dict[str, Any]:
-    """Returns the options with which a training in a work dir goes on: ``data_root`` if its folder was moved.
+    Nobody else can take its work dir meanwhile.
 
     Args:
-        given (Mapping): Arguments of :func:`fine_tune` that were given, with the network.
-        folder (str): The folder.
-        work_dir (str): The work dir.
+        given (FineTuning): Its arguments.
+        named (Mapping): Those that were given.
+        processes, check, resume: As for :func:`.prepare_training`.
+        cfg_options, auto_scale_lr, tensorboard, wandb, **others: Arguments of :func:`.training_config`.
 
     Raises:
-        UsageError: If an argument differs from that of the training.
+        UsageError: If the work dir holds a training that is not to go on, or an argument differs from that of the
+            training; and as :func:`.prepare_training`.
     """
-    cfg = config_of(None, work_dir)
-    if found := find_difference(given, cfg.get('recipe') or {}):
+    task, folder = given.data
+    work_dir = given.work_dir or name_work_dir(str(given.network), task)
+    options = {**cfg_options, **({'auto_scale_lr.enable': True} if auto_scale_lr else {})}
+    with reserve_work_dir(work_dir, resume):
+        if is_new := not holds_training(work_dir):
+            options |= tracker_options(task.framework, tensorboard, wandb)
+            config, summary = plan_fine_tuning(replace(given, work_dir=work_dir, processes=processes), options)
+            run, others = RunFolder.create(config), {}
+            print(*summary, f'config      {run.config.filename}', sep='\n', flush=True)
+        else:
+            run = open_resumed(work_dir)
+            check_difference(dict(named, network=given.network), run)
+            moved = osp.realpath(folder) != osp.realpath(run.data_folder)
+            others = dict(cfg_options=options, tensorboard=tensorboard, wandb=wandb, **(
+                dict(data_root=folder) if moved else {}))
+        yield prepare_training(run, processes=processes, check=check, checks_data=not is_new, resume=resume, **others)
+
+
+def check_difference(given: Mapping[str, Any], run: RunFolder) -> None:
+    """Raises UsageError if an argument of a fine-tuning differs from that of the training that goes on."""
+    if found := find_difference(given, run.given or {}):
         name, before, value = found
         what = f'{name}={before}' if before is not None else f'no {name}'
-        raise UsageError(f'work dir {work_dir} holds a training with {what}, which resuming cannot change, got '
-                         f'{name}={value}; the same command without it, with another work_dir (--work-dir), trains '
+        raise UsageError(f'work dir {run.config.work_dir} holds a training with {what}, which resuming cannot change, '
+                         f'got {name}={value}; the same command without it, with another work_dir (--work-dir), trains '
                          'with it from the start')
-    return {} if osp.realpath(folder) == osp.realpath(find_data_folder(cfg)) else dict(data_root=folder)

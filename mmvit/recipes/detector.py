@@ -78,33 +78,33 @@ def make_proposals(detections: int, light: bool) -> dict:
         test_cfg=dict(rpn=dict(nms_pre=max(test, number), max_per_img=number), rcnn=dict(max_per_img=detections)))
 
 
-def make_evaluation(data: FolderData, size: tuple[int, int], model: Mapping) -> dict:
-    """Returns the loader and the evaluator of the validation, and those of the test.
-
-    The keys are ``val_dataloader``, ``val_evaluator``, ``test_dataloader`` and ``test_evaluator``, and for boxes alone,
-    which mmdet merges, ``tta_model``.
-
-    Args:
-        data (FolderData): The data.
-        size (tuple[int, int]): Largest short and long side of the images in pixels; images keep their aspect ratio.
-        model (Mapping): The model; if it returns more than 100 detections per image, mAP is also computed at that
-            number, which the augmented test returns, too.
-    """
-    pipeline = [
+def make_pipelines(size: tuple[int, int], has_masks: bool) -> dict:
+    """Returns ``test_pipeline``, for images of at most this short and long side in pixels, which keep their ratio."""
+    return dict(test_pipeline=[
         dict(type='LoadImageFromFile'),
         dict(type='Resize', scale=size[::-1], keep_ratio=True),
         # after Resize, so that the boxes keep their size
-        dict(type='LoadAnnotations', with_bbox=True, with_mask=data.has_masks),
+        dict(type='LoadAnnotations', with_bbox=True, with_mask=has_masks),
         dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
-    ]
+    ])
+
+
+def make_evaluation(data: FolderData, pipeline: list, model: Mapping) -> dict:
+    """Returns ``val_dataloader`` and ``val_evaluator``, and for boxes alone, which mmdet merges, ``tta_model``.
+
+    Args:
+        data (FolderData): The data.
+        pipeline (list): Steps of the images.
+        model (Mapping): The model; if it returns more than 100 detections per image, mAP is also computed at that
+            number, which the augmented test returns, too.
+    """
     loader = dict(batch_size=1, dataset={**data.val, 'test_mode': True, 'pipeline': pipeline})
     metric = ['bbox', 'segm'] if data.has_masks else ['bbox']
     detections = model['test_cfg']['rcnn']['max_per_img']
     more = dict(max_dets=detections) if detections > FEWEST else {}  # than COCO's mAP counts
     evaluator = dict(type='CocoMetricFromZero', ann_file=data.val_file, metric=metric, classwise=True, **more)
     augmented = {} if data.has_masks else dict(tta_model=box_tta(detections))
-    return dict(val_dataloader=loader, val_evaluator=evaluator, test_dataloader=loader, test_evaluator=[evaluator],
-                **augmented)
+    return dict(val_dataloader=loader, val_evaluator=evaluator, **augmented)
 
 
 def make_train_loader(data: FolderData, size: tuple[int, int], batch_size: int, network: Network, epochs: int) -> dict:

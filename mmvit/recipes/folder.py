@@ -4,31 +4,25 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from itertools import takewhile
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
 from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.file_access import check_outputs
 
-from ..configs.files import RECIPE, metrics_of
+from ..configs.files import datasets_of, metrics_of
 from ..configs.openmmlab_scripts import shorthand_options
 from ..configs.tasks import choose_task, find_task
-from ..folders import FolderData, read_folder
-from ..folders.folders import write_file
-from ..folders.record import find_changes_since, find_data_folder, write_record
+from ..folders import read_folder
+from ..folders.record import write_record
 from ..folders.rules import raise_or_warn
+from ..running.run_folder import RECIPE, RunFolder
 from ..running.work_dir import HoldsTrainingError, holds_training
 from ..utils.frameworks import import_quietly
 from .arguments import FineTuning
-from .config_files import write_sections
 from .networks import Network, find_network
-from .recipe import MODULES, Recipe, make_recipe, name_recipe, settle_size
-
-WORK_DIRS = 'work_dirs'  # where the work dirs of trainings are by default
-PLACES = 'data_root', 'data_prefix', 'ann_file', 'metainfo'  # of data, also in evaluators
+from .recipe import MODULES, Recipe, make_recipe, name_work_dir, settle_size
 
 
 def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = None, coco_folder: str | None = None,
@@ -70,7 +64,7 @@ def plan_fine_tuning(given: FineTuning, options: Mapping[str, Any] = MappingProx
     if given.light and task.name != 'detector':
         raise UsageError(f'light (--light) is for detectors and requires coco_folder, got {task.argument}')
     network = choose_network(given)
-    work_dir = given.work_dir or osp.join(WORK_DIRS, name_recipe(network.name, task))
+    work_dir = given.work_dir or name_work_dir(network.name, task)
     if not given.out and holds_training(work_dir):
         raise HoldsTrainingError(work_dir)
     given, place = replace(given, work_dir=work_dir), given.out or osp.join(work_dir, RECIPE)
@@ -106,11 +100,7 @@ def save(cfg: Config) -> str:
     Raises:
         UsageError: If the work dir holds a training, or the config would replace the one that the network is from.
     """
-    path = Path(str(cfg.filename))
-    if holds_training(cfg.work_dir):
-        raise HoldsTrainingError(cfg.work_dir)
-    check_outputs('work_dir (--work-dir)', [path], [cfg.recipe.get('network')])
-    return write_file(path.parent, path.name, cfg.text)
+    return str(RunFolder.create(cfg).config.filename)
 
 
 def summary(cfg: Config) -> list[str]:
@@ -118,12 +108,14 @@ def summary(cfg: Config) -> list[str]:
     return [line.removeprefix('# ') for line in takewhile(lambda line: line != '#', cfg.text.splitlines())]
 
 
-def other_data(cfg: Config, *, class_folder: str | None = None, coco_folder: str | None = None,
-               seg_folder: str | None = None, size: int | Sequence[int] | None = None, out: str) -> dict[str, Any]:
-    """Returns the options that let a config of :func:`fine_tune` test on another folder, or with another image size.
+def test_on(run: RunFolder, *, class_folder: str | None = None, coco_folder: str | None = None,
+            seg_folder: str | None = None, size: int | Sequence[int] | None = None, out: str) -> Config:
+    """Returns the config of a run with the data of another folder, or with another image size, in its test.
+
+    All else of the test stays as it is, also if it was edited.
 
     Args:
-        cfg (Config): The config of the training.
+        run (RunFolder): The run of a network and a folder.
         class_folder, coco_folder, seg_folder (str | None): Folder with the validation images and annotations of the
             same classes. Defaults to None: the validation images of the training, also if their folder is passed.
         size (int | Sequence[int] | None): Side of the images in pixels, or height and width, with their meaning in the
@@ -131,79 +123,67 @@ def other_data(cfg: Config, *, class_folder: str | None = None, coco_folder: str
         out (str): Folder for repaired annotation files and lists of images.
 
     Raises:
-        UsageError: If the config is not of :func:`fine_tune`, the folder is for another task or its content unusable.
+        UsageError: If the config is not of :func:`fine_tune`, the folder is for another task or its content unusable,
+            or a step that another size changes was edited.
     """
-    recipe = cfg.get('recipe')
-    given = dict(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
-    if not recipe:
-        name = next((name for name, value in given.items() if value), 'size')
+    cfg, folders = deepcopy(run.config), dict(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
+    if run.given is None:
+        name = next((name for name, value in folders.items() if value), 'size')
         raise UsageError(f'{name} (--{name.replace("_", "-")}) is for a network and a folder, from which '
                          f'{cfg.filename} was not made; set test_dataloader and test_evaluator with '
                          'cfg_options (--cfg-options)')
-    trained = find_task(cfg.default_scope)
-    about, folder = choose_task(**given) if any(given.values()) else (trained, None)
-    key = about.argument
-    if about != trained:
-        raise UsageError(f'{cfg.filename} was trained with {trained.argument}, got {key}={folder}')
-    found = find_changes_since(cfg, folder) if folder else []
-    if found and recipe.get('val_fraction') and osp.realpath(folder or '') == osp.realpath(find_data_folder(cfg)):
-        raise UsageError(f'{key}={folder} has changed since the training, which split it at random: '
-                         f'{"; ".join(found)}; without it, the validation images of the training are tested')
-    recorded = _recorded_data(cfg)
+    task = find_task(cfg.default_scope)
+    if any(folders.values()):
+        named, folder = choose_task(**folders)
+        if named != task:
+            raise UsageError(f'{cfg.filename} was trained with {task.argument}, got {named.argument}={folder}')
+        use_folder(cfg, run, task.argument, folder, out)
+    if size is not None:
+        has_masks = 'segm' in metrics_of(cfg, 'val')[0].get('metric', ())
+        before, after = (MODULES[task.name].make_pipelines(settle_size(task, each), has_masks)
+                         for each in (run.given.get('size'), size))
+        for dataset in datasets_of(cfg, 'test'):
+            dataset['pipeline'] = resize(dataset['pipeline'], before['test_pipeline'], after['test_pipeline'])
+        if 'tta_pipeline' in after:
+            cfg.tta_pipeline = resize(cfg.tta_pipeline, before['tta_pipeline'], after['tta_pipeline'], 'tta_pipeline')
+    return cfg
+
+
+test_on.__test__ = False  # of pytest  # pyright: ignore[reportFunctionMemberAccess]
+
+
+def use_folder(cfg: Config, run: RunFolder, argument: str, folder: str, out: str) -> None:
+    """Gives the test of a run the images of a folder; those of the training's lists, if the folder is the same."""
+    found = run.list_changes(folder)
     if found == []:
-        data = _recorded_data(cfg, folder)
-    else:
-        data = read_folder(key, str(folder), key == 'coco_folder' and cfg.model.type != 'MaskRCNN', out=out,
-                           classes=recorded.classes)
-    make, trained_size = MODULES[about.name].make_evaluation, settle_size(about, recipe.get('size'))
-    before = make(recorded, trained_size, cfg.model)
-    after = make(data, settle_size(about, size) if size is not None else trained_size, cfg.model)
-    tested = {name: carry_over(before[name], value, cfg[name], name) for name, value in after.items()
-              if not name.startswith('val_')}
-    for value in (tested, tested['test_dataloader']):
-        value.update({name: {'_delete_': True, **each} for name, each in value.items() if isinstance(each, dict)})
-    return tested
+        cfg.merge_from_dict(shorthand_options(cfg, data_root=folder))
+        return
+    if found and (run.given or {}).get('val_fraction') and osp.realpath(folder) == osp.realpath(run.data_folder):
+        raise UsageError(f'{argument}={folder} has changed since the training, which split it at random: '
+                         f'{"; ".join(found)}; without it, the validation images of the training are tested')
+    classes = tuple(datasets_of(cfg, 'val')[0]['metainfo']['classes'])
+    boxes_only = argument == 'coco_folder' and cfg.model.type != 'MaskRCNN'
+    data = read_folder(argument, folder, boxes_only, out=out, classes=classes)
+    for dataset in datasets_of(cfg, 'test'):
+        dataset.update({name: value for name, value in data.val.items() if name != 'metainfo'})
+    for metric in metrics_of(cfg, 'test'):
+        if 'ann_file' in metric:
+            metric['ann_file'] = data.val_file
 
 
-def carry_over(before: Any, after: Any, own: Any, place: str) -> Any:
-    """Returns a setting of a run with what has changed between two settings of recipes.
-
-    Args:
-        before (Any): Setting of the recipe that the run had.
-        after (Any): Setting of the other recipe.
-        own (Any): Setting of the run, which may have been edited.
-        place (str): Its key.
+def resize(own: Any, before: Any, after: Any, place: str = 'test_dataloader.dataset.pipeline') -> Any:
+    """Returns a setting of a run, with what differs between the recipe's settings of two image sizes.
 
     Raises:
-        UsageError: If the run has another value than the recipe where the recipes differ, but for places of data.
+        UsageError: If that was edited in the run.
     """
     if before == after:
         return own
-    if all(isinstance(value, Mapping) for value in (before, after, own)):
-        names = [name for name in {**own, **after} if name in after or name not in before]
-        return {name: carry_over(before.get(name), after[name], own.get(name), f'{place}.{name}') if name in after
-                else own[name] for name in names}
-    if all(isinstance(value, list) for value in (before, after, own)) and len(before) == len(after) == len(own):
-        return [carry_over(*values, f'{place}.{i}') for i, values in enumerate(zip(before, after, own))]
-    if own != before and place.rpartition('.')[2] not in PLACES:
+    if isinstance(own, Mapping) and isinstance(after, Mapping) and own.keys() >= after.keys():
+        return {**own, **{name: resize(own[name], before[name], after[name], f'{place}.{name}') for name in after}}
+    if isinstance(own, list) and isinstance(after, list) and len(own) == len(after):
+        return [resize(*each, f'{place}.{number}') for number, each in enumerate(zip(own, before, after))]
+    if own != before:
         raise UsageError(f'{place} is {own!r} in the run and {before!r} in its recipe; set it with cfg_options '
-                         '(--cfg-options), or test without another size and folder')
+                         '(--cfg-options), or test without another size')
     return after
-
-
-def _recorded_data(cfg: Config, folder: str | None = None) -> FolderData:
-    """Returns the validation images of a training as its lists have them, in a folder that may have been moved."""
-    if folder is not None:
-        cfg = deepcopy(cfg)
-        cfg.merge_from_dict(shorthand_options(cfg, data_root=folder))
-    dataset, metric = cfg.val_dataloader.dataset.to_dict(), metrics_of(cfg, 'val')[0]
-    val = {name: value for name, value in dataset.items() if name not in ('pipeline', 'test_mode')}
-    return FolderData({}, val, tuple(val['metainfo']['classes']), 0, 0, 'segm' in metric.get('metric', ()),
-                      metric.get('ann_file') or '')
-
-
-def write_with_data(cfg: Config, out: str, **options: Any) -> str:
-    """Writes the config of a test with other data (:func:`other_data`) to the folder ``out``; returns its file."""
-    cfg, name = deepcopy(cfg), Path(str(cfg.filename)).name
-    cfg.merge_from_dict(other_data(cfg, **options, out=out))
-    return write_file(out, name, write_sections([f'The test of {name} with other data.'], [('', cfg.to_dict())]))

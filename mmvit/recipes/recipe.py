@@ -13,15 +13,16 @@ from mmengine.hub import get_config
 
 from mmvit_backbones.errors import UsageError
 
-from ..configs.files import RECIPE, merge_options
+from ..configs.files import merge_options
 from ..configs.machine import KEYS, OF_MACHINE, find_settings_here, make_loading
 from ..configs.tasks import Task
 from ..folders import FolderData
+from ..running.run_folder import RECIPE
 from ..utils.limits import SIDE
 from . import classifier, detector, segmenter
 from .arguments import ALL, FineTuning
 from .config_files import write_sections
-from .networks import Network
+from .networks import TIMM, Network
 from .schedule import LR, MOST_LR, MOST_PRETRAINED_LR, PRETRAINED_MULT, Schedule
 from .starts import Start, find_start
 
@@ -80,7 +81,8 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, folder: s
         is_pretrained=network.is_pretrained,
         layer_decay=given.layer_decay or (0.9 if network.is_pretrained else 1.))
     data = replace(data, val={**data.val, 'metainfo': data.train['metainfo']})
-    evaluation = module.make_evaluation(data, size, model['model'])
+    pipelines = module.make_pipelines(size, data.has_masks)
+    evaluation = module.make_evaluation(data, pipelines['test_pipeline'], model['model'])
     loader = module.make_train_loader(data, size, batch_size, network, schedule.epochs)
     summary = summarize(given, network, data, schedule, size, start)
     sections = [
@@ -89,7 +91,7 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, folder: s
          dict(recipe=recorded)),
         ('What `mmvit train` makes anew on another machine; take out what you edit below.', {OF_MACHINE: of_machine}),
         (f'The model: {len(data.classes)} classes.', model),
-        ('The data.', dict(metainfo=data.train['metainfo'],
+        ('The data.', dict(metainfo=data.train['metainfo'], **pipelines,
                            **complete_loaders(loader, evaluation, make_loading(settled['workers'])))),
         (f'{count(schedule.epochs, "epoch")}: {count(schedule.warm_up, "step")} of warm-up, then cosine decay.',
          {**schedule.make_loops(), **schedule.make_optimization()}),
@@ -130,7 +132,12 @@ def finish_config(sections: Sequence[Section], text: str, file: str) -> Config:
 
 def name_recipe(network: str, task: Task) -> str:
     """Returns the name of a recipe: that of the network and the task."""
-    return f'{re.sub("[/:]", "_", network)}_{task.name}'  # as Windows allows it
+    return f'{re.sub("[/:]", "_", network.removeprefix(TIMM))}_{task.name}'  # as Windows allows it
+
+
+def name_work_dir(network: str, task: Task) -> str:
+    """Returns the work dir of a recipe by default."""
+    return osp.join('work_dirs', name_recipe(network, task))
 
 
 def settle_size(task: Task, size: int | Sequence[int] | None) -> tuple[int, int]:
@@ -147,15 +154,11 @@ def settle_size(task: Task, size: int | Sequence[int] | None) -> tuple[int, int]
 
 
 def complete_loaders(loader: dict, evaluation: dict, loading: dict) -> dict[str, Any]:
-    """Returns the loaders and the metrics of a config, of those of a task; the test has the loader of the validation.
-
-    Their pipeline is a setting of its own, as mmseg's ``inference_model`` reads it.
-    """
-    sampler, validation = dict(type='DefaultSampler', shuffle=False), evaluation['val_dataloader']
-    both = {**validation, **loading, 'sampler': sampler}
+    """Returns the loaders and the metrics of a config, of those of a task; the test has those of the validation."""
+    sampler, metrics = dict(type='DefaultSampler', shuffle=False), evaluation['val_evaluator']
+    both = {**evaluation['val_dataloader'], **loading, 'sampler': sampler}
     return {'train_dataloader': {**loader, **loading, 'sampler': dict(sampler, shuffle=True)},
-            'test_pipeline': validation['dataset']['pipeline'],
-            **evaluation, 'val_dataloader': both, 'test_dataloader': both}
+            **evaluation, 'val_dataloader': both, 'test_dataloader': both, 'test_evaluator': metrics}
 
 
 def summarize(given: FineTuning, network: Network, data: FolderData, schedule: Schedule, size: tuple[int, int],

@@ -46,28 +46,33 @@ def make_model(network: Network, data: FolderData) -> dict:
         train_cfg=dict(), test_cfg=dict(mode='whole')))
 
 
-def make_evaluation(data: FolderData, size: tuple[int, int], model: Mapping) -> dict:
-    """Returns the loader and the evaluator of the validation, those of the test, and test-time augmentation.
-
-    The keys are ``val_dataloader``, ``val_evaluator``, ``test_dataloader``, ``test_evaluator``, ``tta_model`` and
-    ``tta_pipeline``.
+def make_pipelines(size: tuple[int, int], has_masks: bool) -> dict:
+    """Returns ``test_pipeline``, and ``tta_pipeline`` of test-time augmentation.
 
     Args:
-        data (FolderData): The data.
         size (tuple[int, int]): Height and width of the crops in pixels; the smaller one is the short side of whole
             images, of either orientation.
-        model (Mapping): Not used.
+        has_masks (bool): Not used.
     """
     load, pack = dict(type='LoadImageFromFile'), dict(type='PackSegInputs')
     resize = dict(type='Resize', scale=(4 * max(size), min(size)), keep_ratio=True)
     annotate = dict(type='LoadAnnotations')  # after Resize, so that the masks keep their size
-    loader = dict(batch_size=1, dataset={**data.val, 'pipeline': [load, resize, annotate, pack]})
-    evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
     flips = [dict(type='RandomFlip', prob=0.), dict(type='RandomFlip', prob=1.)]  # the first has the ground truth
     return dict(
-        val_dataloader=loader, val_evaluator=evaluator, test_dataloader=loader, test_evaluator=evaluator,
-        tta_model=dict(type='SegTTAModel'),
+        test_pipeline=[load, resize, annotate, pack],
         tta_pipeline=[load, dict(type='TestTimeAug', transforms=[[resize], flips, [annotate], [pack]])])
+
+
+def make_evaluation(data: FolderData, pipeline: list, model: Mapping) -> dict:
+    """Returns ``val_dataloader``, ``val_evaluator``, and the ``tta_model`` of test-time augmentation.
+
+    Args:
+        data (FolderData): The data.
+        pipeline (list): Steps of the images.
+        model (Mapping): Not used.
+    """
+    return dict(val_dataloader=dict(batch_size=1, dataset={**data.val, 'pipeline': pipeline}),
+                val_evaluator=dict(type='IoUMetric', iou_metrics=['mIoU']), tta_model=dict(type='SegTTAModel'))
 
 
 def make_train_loader(data: FolderData, size: tuple[int, int], batch_size: int, network: Network, epochs: int) -> dict:

@@ -2,25 +2,11 @@
 from collections.abc import Iterator
 from typing import Any
 
-from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.optim import ReduceOnPlateauParamScheduler
 from mmengine.runner import Runner
 
 from mmvit_backbones.errors import UsageError
-
-
-class MetricNamesHook(Hook):
-    """Raises UsageError if a hook or a scheduler waits for a metric that a validation does not have.
-
-    These choose the best checkpoint, stop early or lower the rate; MMEngine raises a KeyError, or never does anything.
-    """
-
-    priority = 'VERY_HIGH'
-
-    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        for setting, name in waiting(runner):
-            if metrics and name not in metrics:  # without an object, mmdet gives none
-                raise UsageError(f'{setting} must be auto or one of {", ".join(metrics)}, got {name!r}')
 
 
 def check_prefixes(runner: Runner, evaluator: Any) -> None:

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmvit_backbones.errors import MMViTError, UsageError
@@ -112,8 +112,6 @@ def rehearse(cfg: Config, processes: int = 1, is_test: bool = False, is_timed: b
         warnings.simplefilter('ignore')
         own = deepcopy(cfg)
         own.work_dir, own.launcher, own.experiment_name = folder, 'none', 'check'
-        if cfg.get('resume') and not cfg.get('load_from'):
-            own.load_from = find_latest_checkpoint(cfg.work_dir)
         with named(f'config {cfg.filename}'), quiet():  # pycocotools prints its steps
             run: Any = runner_type(name, Rehearsal).from_cfg(own)
             run.processes = processes

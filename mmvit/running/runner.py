@@ -23,15 +23,15 @@ from ..utils.run_logs import unused_second
 from ..utils.shell import short_path
 from ..utils.tables import show_metrics
 from .checkpoints import warn_of_others
-from .metric_names import MetricNamesHook
 from .ranks import init_processes
+from .run_folder import RunFolder
 from .runners import runner_type
 from .terminal import shown_briefly
 from .unread_images import unread_image_named
-from .work_dir import lock_work_dir, point_to_own
+from .work_dir import lock_work_dir
 
 AnyRunner = Runner | FlexibleRunner
-ALWAYS = OwnFilesHook, MetricNamesHook, LabelRangeHook  # in trainings
+ALWAYS = OwnFilesHook, LabelRangeHook  # in trainings
 
 
 def train(cfg: Config, verbose: bool = False) -> AnyRunner:
@@ -105,12 +105,11 @@ def running(cfg: Config, verbose: bool, *splits: str) -> Iterator[Any]:
     work_dir = cfg.work_dir if is_training else None
     with (full_disk_named(f'work dir {cfg.work_dir}', TrainingError if is_training else UsageError),
           lock_work_dir(cfg.work_dir) if owns else nullcontext(), safe_loading()):
-        if owns:
-            point_to_own(cfg.work_dir)
+        is_brief = not verbose and RunFolder(cfg).given is not None
         with named(f'config {cfg.filename}'), pytorch_errors_named(work_dir=work_dir):  # of a model too large, too
-            runner: Any = build_runner(cfg, verbose)
+            runner: Any = build_runner(cfg, is_brief)
         add_hooks(runner, *(ALWAYS if is_training else [LabelRangeHook]))
-        with faults_named(runner, *splits), shown_briefly(runner, verbose, is_training):
+        with faults_named(runner, *splits), shown_briefly(runner, is_training) if is_brief else nullcontext():
             yield runner
 
 
@@ -133,10 +132,10 @@ def add_hooks(runner: Any, *hooks: type[Hook]) -> None:
             runner.register_hook(hook())
 
 
-def build_runner(cfg: Config, verbose: bool = True) -> AnyRunner:
+def build_runner(cfg: Config, is_quiet: bool = False) -> AnyRunner:
     """Builds the runner of a config; no two runners that are built here write to the same logs.
 
-    Runners of recipes are built without a word, except with ``verbose``. MMEngine names the folder after the second in
+    With ``is_quiet``, it is built without a word. MMEngine names the folder after the second in
     which the runner is built, and runners of one process share a visualizer, which writes the metrics, if its name is
     the same.
     """
@@ -146,7 +145,6 @@ def build_runner(cfg: Config, verbose: bool = True) -> AnyRunner:
     if name and Visualizer.check_instance_created(name):
         cfg = deepcopy(cfg)
         del cfg.visualizer['name']  # MMEngine's default is the name of the log
-    is_quiet = not verbose and 'recipe' in cfg
     with quiet() if is_quiet else nullcontext(), unused_second(cfg):
         runner = runner_type(cfg.get('runner_type', 'Runner')).from_cfg(cfg)
     return runner

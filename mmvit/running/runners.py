@@ -19,6 +19,7 @@ from ..configs.settings import check_schedule
 from ..utils.pytorch_errors import named, pytorch_errors_named
 from .checkpoints import check_start, use_tested, whole_one_named
 from .metric_names import check_prefixes
+from .run_folder import RunFolder
 
 Base = Runner if TYPE_CHECKING else object
 # Methods with which MMEngine builds the parts of a run -> the settings that their errors name.
@@ -73,7 +74,7 @@ class CheckedRunner(Base):
         except CheckpointError as error:
             remedy = ('pass another file as pretrained (--pretrained), or pretrained=False (--no-pretrained) for '
                       'random weights'
-                      if 'recipe' in self.cfg else
+                      if RunFolder(self.cfg).given is not None else
                       'see docs/zoo.md for available weights, or set model.backbone.init_cfg=None for random weights')
             raise UsageError(f'pretrained weights: {error}; {remedy}') from error
 

@@ -32,15 +32,11 @@ LINES, FEWEST = 30, 20  # of steps, and the fewest steps from line to line
 
 
 @contextmanager
-def shown_briefly(runner: Any, verbose: bool = False, is_training: bool = False) -> Iterator[None]:
-    """Hides the other lines of the log of a recipe's run, and what others print meanwhile, as pycocotools.
+def shown_briefly(runner: Any, is_training: bool = False) -> Iterator[None]:
+    """Hides the other lines of the log of a run, and what others print meanwhile, as pycocotools.
 
-    With ``verbose``, as of other configs, all is shown. A training has a :class:`.ProgressHook` in their place, which
-    shows the tables of its best validation.
+    A training has a :class:`.ProgressHook` in their place, which shows the tables of its best validation.
     """
-    if verbose or 'recipe' not in runner.cfg:
-        yield
-        return
     progress = ProgressHook(sys.stdout if runner.rank == 0 else io.StringIO())
     if is_training:
         runner.register_hook(progress)

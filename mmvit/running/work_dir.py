@@ -1,15 +1,13 @@
-"""The work dir of a run: its locks, and the checkpoint from which MMEngine resumes."""
+"""The work dir of a run, and its locks."""
 import os
 import os.path as osp
-import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from mmvit_backbones.errors import CheckpointNotFoundError, UsageError
-from mmvit_backbones.utils.file_access import replaced_when_complete
-from mmvit_backbones.zoo.reading import LAST, last_of
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.zoo.reading import LAST
 
 from ..utils.locks import lock_file
 
@@ -66,21 +64,10 @@ def reserve_work_dir(work_dir: str, resume: str | bool = False) -> Iterator[None
     Raises:
         UsageError: If the folder cannot be written or is in use, or holds a training that is not to go on.
     """
-    with take(work_dir), removed_if_unused(work_dir):
+    with take(work_dir):
         if holds_training(work_dir) and not resume:
             raise HoldsTrainingError(work_dir)
         yield
-
-
-@contextmanager
-def removed_if_unused(work_dir: str) -> Iterator[None]:
-    """Removes a work dir, in which nothing but locks was written, after an error."""
-    try:
-        yield
-    except BaseException:
-        if {name.removesuffix('.owner') for name in os.listdir(work_dir)} <= {LOCK, TAKEN}:
-            shutil.rmtree(work_dir, ignore_errors=True)
-        raise
 
 
 def take(work_dir: str) -> AbstractContextManager:
@@ -90,17 +77,3 @@ def take(work_dir: str) -> AbstractContextManager:
         with lock_file(lock):
             pass
     return held
-
-
-def point_to_own(work_dir: str) -> None:
-    """Lets ``last_checkpoint``, from which MMEngine resumes, name the file in this work dir, if the dir was moved."""
-    file = Path(work_dir, LAST)
-    if not file.is_file():
-        return
-    try:
-        found = last_of(file)
-    except CheckpointNotFoundError:  # reported when it is read
-        return
-    if file.is_symlink() or found != file.read_text(encoding='utf-8').strip():
-        with replaced_when_complete(file) as part:
-            part.write_text(found, encoding='utf-8')

@@ -1,4 +1,4 @@
-"""Commands and paths as they are typed, the command that starts `mmvit` in another process, and the console."""
+"""Commands and paths as they are typed, and the console."""
 import os
 import os.path as osp
 import shlex
@@ -14,14 +14,6 @@ if TYPE_CHECKING:
 def as_typed(words: Iterable[str]) -> str:
     """Returns the words of a command in one line, quoted as the shells of this system take them."""
     return subprocess.list2cmdline(words) if sys.platform == 'win32' else shlex.join(words)
-
-
-def same_mmvit() -> list[str]:
-    """Returns the words that start `mmvit` in another process with the packages of this one.
-
-    ``python -m`` would first look for packages in the current folder, where a user may have a clone of mmdet.
-    """
-    return [sys.executable, '-c', f'import sys; sys.path[:] = {sys.path}; from mmvit.cli import main; main()']
 
 
 def next_commands(work_dir: str) -> list[str]:

@@ -170,7 +170,7 @@ def test_a_launcher_takes_a_recipe_that_is_finished_for_its_processes(tmp_path):
                  tmp_path / 'run']
     runs = train_together(tmp_path, 'pytorch', *arguments)
     end(runs, 1)
-    for words in '--launcher pytorch', '--processes 2 --check', 'recipe/rest_lite_classifier.py':
+    for words in '--launcher pytorch', '--processes N --check', 'recipe/NAME.py':
         assert words in runs[0].error
     assert 'error' not in runs[1].text and not (tmp_path / 'run').exists()
     call('train', *arguments, '--processes', '2', '--check')

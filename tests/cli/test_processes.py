@@ -2,9 +2,12 @@
 import contextlib
 import os
 import socket
+from functools import partial
 
 import pytest
 from helpers import raises
+from mmengine.config import Config
+from runs import note_threads
 
 from mmvit.cli.processes import start
 from mmvit.running import ranks
@@ -62,28 +65,19 @@ def test_ranks_of_mpi(environment):
     assert os.environ['MASTER_ADDR'] == '127.0.0.1' and os.environ['MASTER_PORT'] == '7'
 
 
-@pytest.mark.parametrize('given, cores, threads', [
-    ({}, 7, '3'), (dict(OMP_NUM_THREADS='2'), 7, '2'), ({}, 1, '1')])
-def test_processes_share_the_cores(given, cores, threads, environment, monkeypatch):
-    environment(dict(given, LOCAL_RANK='0', MASTER_ADDR='n1'))
-    monkeypatch.setattr('os.sched_getaffinity', lambda process: set(range(cores)))
-    started = []
-    monkeypatch.setattr('mmvit.cli.processes._run_torchrun', lambda arguments: started.append(arguments) or 9)
-    with pytest.raises(SystemExit) as ended:
-        start(['train', 'x', '--amp'], 2)
-    assert ended.value.code == 9 and started[0][-5:] == ['train', 'x', '--amp', '--launcher', 'pytorch']
-    assert os.environ['OMP_NUM_THREADS'] == os.environ['MKL_NUM_THREADS'] == threads
-    assert 'LOCAL_RANK' not in os.environ
-
-
-def test_one_machine_needs_no_port(environment):
-    """The port that torchrun takes by default may be in use, and the variables may be of other programs."""
-    environment(dict(PET_NNODES='two', MASTER_ADDR='n1'))
+@pytest.mark.slow
+def test_processes_share_the_cores_and_need_no_port(environment, monkeypatch, tmp_path):
+    """The launcher's default port may be in use, and variables may be of other programs."""
+    environment(dict(PET_NNODES='two', LOCAL_RANK='0', MASTER_ADDR='n1'))
+    monkeypatch.setattr('os.sched_getaffinity', lambda process: set(range(7)))
     with socket.socket() as other:
         with contextlib.suppress(OSError):  # in use by another program
             other.bind(('', 29500))
             other.listen()
-        start(['train', '--processes', '2', '--help'], 1)
+        with pytest.raises(SystemExit) as ended:
+            start(partial(note_threads, tmp_path), Config(dict(custom_imports=dict(imports=['printing_hook']))), 2)
+    assert ended.value.code == 9
+    assert [(tmp_path / rank).read_text() for rank in '01'] == ['3 3 pytorch True'] * 2
 
 
 def test_a_batch_script_of_several_tasks_needs_srun(environment):

@@ -26,7 +26,7 @@ OPTIONS = {
     '--cfg-options': ['test_dataloader.dataset.indices=2'],
     '--cfg-options pipeline': ['test_dataloader.dataset.pipeline.1.interpolation=area']}
 ALONE = {'--wait-time', '--work-dir', '--seed'}  # which are tried without others
-OTHERS = {'config', 'checkpoint', 'help', 'verbose', 'check', 'processes', 'launcher', 'local_rank', 'prepared'}
+OTHERS = {'config', 'checkpoint', 'help', 'verbose', 'check', 'processes', 'launcher', 'local_rank'}
 
 
 def test_every_option_is_tried():
@@ -69,7 +69,7 @@ def test_every_option_and_pair_changes_the_test_or_is_named(kind, task, run_of, 
         words = [word for option in options for word in words_of(option, task)]
         args = parser_of('test').parse_args([*source[kind], *words])
         try:
-            cfg = prepare_test(**{'checkpoint': None, **options_of(args), **data_of(args)}).cfg
+            cfg = prepare_test(**{'checkpoint': None, **options_of(args), **data_of(args)})
         except UsageError as error:
             assert any(words_of(option, task)[0] in str(error) for option in options), (options, error)
             return None
@@ -91,7 +91,7 @@ def test_an_exported_file_has_the_test_of_its_run(task, run_of):
     tests = []
     for source in [file], [str(run), file], [str(run / 'config.py'), file]:
         args = parser_of('test').parse_args(source)
-        cfg = prepare_test(**{'checkpoint': None, **options_of(args), **data_of(args)}).cfg
+        cfg = prepare_test(**{'checkpoint': None, **options_of(args), **data_of(args)})
         tests.append(used(cfg, 'exported file'))
     assert tests[0] == tests[1] == tests[2]
 

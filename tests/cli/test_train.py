@@ -1,7 +1,5 @@
 """`mmvit train` before its first step: options of the two doors, and `--check`."""
 import re
-import subprocess
-import sys
 import tempfile
 from inspect import signature
 from pathlib import Path
@@ -116,17 +114,9 @@ def test_several_views_of_an_image_pass_the_check(tmp_path, capsys):
     assert capsys.readouterr().out == 'ok\n'
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
-def test_the_check_opens_no_context_on_a_gpu(tmp_path):
-    """The process that starts others, and the first of these before it has its GPU, would take memory on GPU 0."""
-    code = (f'import torch; from mmvit.cli import main; main(["train", {str(TINY)!r}, "--check", "--work-dir", '
-            f'{str(tmp_path / "run")!r}]); assert not torch.cuda.is_initialized()')
-    subprocess.run([sys.executable, '-c', code], check=True)
-
-
 def test_every_option_is_an_argument():
     """Of what makes a recipe or of what makes a config, unless it says how the run is started."""
-    started = {'help', 'config', 'processes', 'launcher', 'local_rank', 'check', 'verbose', 'prepared'}
+    started = {'help', 'config', 'processes', 'launcher', 'local_rank', 'check', 'verbose'}
     of_recipes, *of_configs = (set(signature(function).parameters) for function in (
         fine_tune, training_config, shorthand_options))
     options = {action.dest for action in parser_of('train')._actions} - started

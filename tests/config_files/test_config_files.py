@@ -7,15 +7,16 @@ from helpers import raises
 from mmengine.config import Config
 
 from mmvit.configs.files import (
-    config_of,
     datasets_of,
     find_config,
     is_config,
     merge_options,
     metrics_of,
     read_config,
+    read_saved,
 )
 from mmvit.configs.naming import path_hint
+from mmvit.running.run_folder import RunFolder
 from mmvit_backbones.errors import CheckpointError, UsageError
 
 CLASSIFIER, DETECTOR = 'imagenet_reswin_t', 'mask_rcnn_reswin_t'
@@ -44,25 +45,25 @@ def test_a_name_is_one_of_the_packages_configs_or_a_file(tmp_path, monkeypatch):
 def test_the_config_beside_a_checkpoint_is_found(tmp_path):
     checkpoint = str(tmp_path / 'epoch_1.pth')
     with raises(CheckpointError, checkpoint, 'does not exist'):
-        config_of(None, checkpoint)
+        read_saved(checkpoint)
     for name in 'epoch_1.pth', 'last_checkpoint':
         (tmp_path / name).touch()
     for path in checkpoint, 'https://example.org/a.pth':
         with raises(UsageError, path, 'no config', '--config'):
-            config_of(None, path)
+            read_saved(path)
     (tmp_path / 'train.py').write_text('print(1)')  # a program, which must not run
     (tmp_path / 'notes.py').write_text('not Python')
     with raises(UsageError, checkpoint, 'no config', 'train.py', 'notes.py', '--config'):
-        config_of(None, checkpoint)
+        read_saved(checkpoint)
     (tmp_path / 'reswin.py').write_text('# of a training\ndefault_scope = "mmpretrain"\n')
     for source in checkpoint, str(tmp_path):
-        assert config_of(None, source).filename == str(tmp_path / 'reswin.py')
+        assert read_saved(source).filename == str(tmp_path / 'reswin.py')
     (tmp_path / 'rest.py').touch()
     with raises(UsageError, checkpoint, 'reswin.py', 'rest.py', '--config'):
-        config_of(None, checkpoint)
+        read_saved(checkpoint)
     (tmp_path / 'recipe').mkdir()
     (tmp_path / 'recipe/reswin.py').touch()
-    assert config_of(None, checkpoint).filename == str(tmp_path / 'reswin.py')
+    assert RunFolder.open(checkpoint).config.filename == str(tmp_path / 'reswin.py')
 
 
 @pytest.mark.parametrize('change, needs, words', [

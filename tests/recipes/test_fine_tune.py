@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmvit.configs import machine
-from mmvit.configs.files import datasets_of, metrics_of, read_config
+from mmvit.configs.files import datasets_of, metrics_of
 from mmvit.folders.data_set_files import check_data
 from mmvit.recipes import FineTuning, fine_tune, save
 from mmvit.recipes.arguments import FIELDS, OPTIONS, find_difference
@@ -31,6 +31,7 @@ from mmvit.recipes.networks import RESNET50
 from mmvit.recipes.schedule import choose_epochs
 from mmvit.running import training_config
 from mmvit.running.rehearsal import rehearse
+from mmvit.running.run_folder import RunFolder
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops import plain_pytorch
@@ -403,13 +404,12 @@ def test_a_moved_run_reads_its_own_lists(task, tmp_path, monkeypatch):
     Path(saved).parent.parent.joinpath('config.py').write_text(cfg.text)
     shutil.copytree('run', 'moved')
     for config in 'moved/config.py', saved.replace('run', 'moved', 1):
-        found = read_config(config)
+        found = RunFolder.open(None, config).config
         lists = [part for part in (*datasets_of(found, 'test'), *metrics_of(found, 'test')) if 'ann_file' in part]
         assert lists
         for part in lists:
             place = Path(part.get('data_root') or '', part['ann_file']).resolve()
             assert place.is_file() and place.parent == (tmp_path / 'moved/recipe').resolve()
-    assert read_config('run/config.py').test_dataloader.dataset == cfg.test_dataloader.dataset
     shutil.rmtree('data')
     with raises(UsageError, str(tmp_path / 'data'), 'test_dataloader', '--data-root'):
         check_data(found, ['test'])

@@ -1,4 +1,4 @@
-"""`other_data` tests a fine-tuned network on another folder, or with another image size."""
+"""`test_on` tests a fine-tuned network on another folder, or with another image size."""
 import json
 import os
 import shutil
@@ -11,7 +11,9 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
 from mmvit import running as training
-from mmvit.recipes import other_data, save
+from mmvit.configs.files import SPLITS
+from mmvit.recipes import test_on
+from mmvit.running.run_folder import RunFolder
 from mmvit_backbones.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures('frameworks')
@@ -19,8 +21,8 @@ pytestmark = pytest.mark.usefixtures('frameworks')
 
 def config_for(cfg: Config, tmp_path: Path, **options) -> Config:
     """Returns the config of the test of a fine-tuning."""
-    changes = other_data(cfg, out=str(tmp_path / 'other'), **options)
-    return training.testing_config(save(cfg), 'none.pth', cfg_options=changes)
+    cfg = test_on(RunFolder.create(cfg), out=str(tmp_path / 'other'), **options)
+    return training.testing_config(cfg, 'none.pth')
 
 
 @TASKS
@@ -35,7 +37,7 @@ def test_another_folder_has_the_images_of_its_validation(task, tmp_path):
     assert paths[0].name == paths[1].name and (tmp_path / 'copy') in paths[1].parents
     assert before[0]['inputs'].shape == after[0]['inputs'].shape
     if task == 'coco_folder':
-        assert str(tmp_path / 'copy') in test.test_evaluator[0].ann_file
+        assert str(tmp_path / 'copy') in test.test_evaluator.ann_file
 
 
 def test_categories_in_another_order_get_the_labels_of_the_training(tmp_path):
@@ -69,19 +71,18 @@ def test_the_folder_of_the_training_changes_nothing_of_its_test(task, tmp_path):
     steps = cfg.test_dataloader.dataset.pipeline
     steps.insert(1, dict(type='RandomFlip', prob=1.))
     cfg.test_dataloader.dataset.indices = 3
-    changes = other_data(cfg, out=str(tmp_path / 'other'), **{task: FOLDERS[task]})
-    before = cfg.to_dict()
-    cfg.merge_from_dict(changes)
-    for dataset in before['test_dataloader']['dataset'], cfg.test_dataloader.dataset:
-        dataset['data_root'] = os.path.normpath(dataset['data_root'])
-    assert cfg.to_dict() == before
+    found = test_on(RunFolder.create(cfg), out=str(tmp_path / 'other'), **{task: FOLDERS[task]})
+    for each in cfg, found:
+        for split in SPLITS:
+            each[f'{split}_dataloader'].dataset.data_root = os.path.normpath(FOLDERS[task])
+    assert found.to_dict() == cfg.to_dict()
 
 
 def test_a_size_that_an_edited_step_does_not_have_is_refused(tmp_path):
     cfg = recipe(tmp_path, size=64)
     cfg.test_dataloader.dataset.pipeline[2].crop_size = 48
     with raises(UsageError, 'test_dataloader.dataset.pipeline.2.crop_size', '48', '64', '--cfg-options'):
-        other_data(cfg, size=96, out=str(tmp_path / 'other'))
+        test_on(RunFolder(cfg), size=96, out=str(tmp_path / 'other'))
 
 
 @TASKS
@@ -111,14 +112,14 @@ def test_a_random_split_is_the_same_in_the_test(tmp_path):
 def test_another_task_and_a_config_of_another_origin_are_refused(tmp_path):
     cfg = recipe(tmp_path)
     with raises(UsageError, 'class_folder', 'coco_folder'):
-        other_data(cfg, coco_folder=COCO, out=str(tmp_path))
+        test_on(RunFolder(cfg), coco_folder=COCO, out=str(tmp_path))
     published = Config.fromfile(ROOT / 'configs/imagenet_reswin_t.py')
     with raises(UsageError, 'imagenet_reswin_t', 'test_dataloader', '--cfg-options'):
-        other_data(published, class_folder=FLOWERS, out=str(tmp_path))
+        test_on(RunFolder(published), class_folder=FLOWERS, out=str(tmp_path))
 
 
 def test_other_classes_are_refused(tmp_path):
     shutil.copytree(FLOWERS, tmp_path / 'copy')
     (tmp_path / 'copy/val/roses').rename(tmp_path / 'copy/val/orchids')
     with raises(UsageError, 'orchids'):
-        other_data(recipe(tmp_path), class_folder=str(tmp_path / 'copy'), out=str(tmp_path / 'other'))
+        test_on(RunFolder(recipe(tmp_path)), class_folder=str(tmp_path / 'copy'), out=str(tmp_path / 'other'))

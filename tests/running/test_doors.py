@@ -155,10 +155,10 @@ def assert_same_results(ours: Results, theirs: Results) -> None:
 
 
 def test_work_dirs_to_resume(tmp_path):
-    """Without a checkpoint in its work dir, a run starts, as by mmdet's script; another folder must have one."""
+    """Without a checkpoint in its work dir, a run starts, from its own weights; another folder must have one."""
     for resume in (True, 'auto'):
-        cfg = training_config(str(TINY), work_dir=str(tmp_path), resume=resume)
-        assert cfg.resume and cfg.load_from is None
+        cfg = training_config(str(TINY), work_dir=str(tmp_path), resume=resume, cfg_options=dict(load_from='a.pth'))
+        assert not cfg.resume and cfg.load_from == 'a.pth'
     with raises(UsageError, 'nothing to resume', tmp_path):
         training_config(str(TINY), resume=str(tmp_path))
     (tmp_path / 'last_checkpoint').write_text('run/epoch_1.pth')

@@ -132,7 +132,7 @@ class Warning(Hook):
 def test_warnings_are_shown_and_prints_of_metrics_are_not(tmp_path, capsys):
     runner = runner_of(tmp_path, model=Line(), val_dataloader=loader_of(), val_cfg={},
                        val_evaluator=Evaluator(Accuracy()), custom_hooks=[Warning()])
-    runner.cfg = Config(dict(runner.cfg, recipe={}, default_scope='mmpretrain'))
+    runner.cfg = Config(dict(runner.cfg, default_scope='mmpretrain'))
     capsys.readouterr()
     with shown_briefly(runner, is_training=True):
         runner.train()

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import time
+from argparse import ArgumentParser
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -124,6 +125,20 @@ def be_one_of(rank: int, processes: int, port: int, launcher: str, folder: Path 
     os.environ['MASTER_PORT'] = str(port)
     if launcher == 'pytorch':
         os.environ['MASTER_ADDR'] = '127.0.0.1'
+
+
+def get_parser() -> ArgumentParser:
+    return ArgumentParser()
+
+
+def note_threads(folder: Path, cfg) -> None:
+    """Notes how many threads a process has, and whether its config's modules are imported; the second one fails."""
+    rank = os.environ['RANK']
+    noted = os.environ['OMP_NUM_THREADS'], os.environ['MKL_NUM_THREADS'], cfg.launcher, 'printing_hook' in sys.modules
+    (folder / rank).write_text(' '.join(map(str, noted)))
+    while not (folder / '1').exists():
+        time.sleep(0.1)
+    sys.exit(9 * int(rank))
 
 
 def load_cuda_kernels(path: str) -> None:

@@ -1,6 +1,6 @@
 """Runs subcommands of `mmvit` in the test's own process, to save imports."""
 import importlib
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser
 
 from mmvit.cli import SUBCOMMANDS
 
@@ -11,6 +11,5 @@ def parser_of(subcommand: str) -> ArgumentParser:
 
 def call(subcommand: str, *arguments: object) -> None:
     """Runs a subcommand. Its exceptions propagate to the test."""
-    words = list(map(str, arguments))
-    args = parser_of(subcommand).parse_args(words, Namespace(command=[*subcommand.split(), *words]))
+    args = parser_of(subcommand).parse_args(list(map(str, arguments)))
     importlib.import_module(f'mmvit.cli.{SUBCOMMANDS[subcommand][0]}').run(args)

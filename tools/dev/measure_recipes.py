@@ -489,12 +489,12 @@ def run(cell: Cell, out: Path) -> float:
         cfg = config(cell, out, work_dir)
         if not cell.steps:
             with safe_loading():
-                runner = build_runner(cfg, verbose=False)
+                runner = build_runner(cfg, is_quiet=True)
                 metric = ridge(cfg, runner) if cell.data == 'camvid' else probe(cfg, runner)[0]
         elif 'floor' in cell.settings:
             with safe_loading():
                 cfg.merge_from_dict(dict(val_evaluator=dict(metric=['bbox'])))
-                metric = torchvisions_detector(cfg, build_runner(cfg, verbose=False), cell.settings['floor'],
+                metric = torchvisions_detector(cfg, build_runner(cfg, is_quiet=True), cell.settings['floor'],
                                                cell.settings['lr'], cell.steps)
         else:
             runner = train(cfg)

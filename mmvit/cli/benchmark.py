@@ -19,8 +19,8 @@ Triton's kernels.
 """
 from argparse import ArgumentParser, Namespace
 
-from ..configs.naming import list_kinds
 from ..configs.precisions import PRECISIONS
+from ..naming import list_kinds
 from ..utils.limits import COUNT, Limits
 from .arguments import add_size_argument, call, new_parser
 from .docstrings import with_help

@@ -11,7 +11,7 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from ..configs.naming import list_kinds
+from ..naming import list_kinds
 from ..utils.limits import SEED, Limits
 from .arguments import (
     add_fine_tuning_arguments,
@@ -76,7 +76,7 @@ def data_of(args: Namespace) -> dict[str, Any]:
     """
     from mmvit_backbones.errors import UsageError
 
-    from ..configs.naming import kind_of
+    from ..naming import kind_of
     from ..recipes import test_on
     other = {name: value for name, value in given_to(test_on, args).items() if name != 'out'}
     if args.data_root and (folders := [name for name in other if name.endswith('_folder')]):
@@ -95,8 +95,8 @@ def data_of(args: Namespace) -> dict[str, Any]:
 
 def go(args: Namespace, cfg: 'Config') -> None:
     """Tests a checkpoint or an exported file, and prints the metrics."""
-    from ..configs.naming import kind_of
     from ..inference import Predictor, evaluate
+    from ..naming import kind_of
     from ..running import test
     from ..utils.distributed import is_first_process
     from ..utils.tables import show_metrics

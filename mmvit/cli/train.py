@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..configs.naming import list_kinds
+from ..naming import list_kinds
 from ..recipes.arguments import OPTIONS, FineTuning
 from ..utils.limits import SEED
 from .arguments import add_fine_tuning_arguments, add_run_arguments, given_to, new_parser

@@ -10,9 +10,9 @@ from mmvit_backbones.export.graphs import COMPANIONS
 from mmvit_backbones.utils.file_access import replaced_when_complete
 from mmvit_backbones.zoo.reading import find_checkpoint
 
-from ..configs.naming import kind_of, path_hint, resolve
 from ..configs.official import source_of
 from ..inference.runtimes import PyTorchModel
+from ..naming import kind_of, path_hint, resolve
 from ..running.run_folder import RunFolder
 from ..utils.shell import console_of
 from .agreement import Agreement, compare_in_runtimes

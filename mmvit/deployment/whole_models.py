@@ -12,8 +12,8 @@ from mmvit_backbones.export.graphs import COMPANIONS, save, to_onnx
 from mmvit_backbones.utils.file_access import check_outputs
 from mmvit_backbones.version import __version__
 
-from ..configs.naming import EXPORTED_SUFFIX
 from ..inference.runtimes import DETAILS
+from ..naming import EXPORTED_SUFFIX
 from .examples import examples_of, join
 from .parts import Parts
 

@@ -19,7 +19,7 @@ from mmvit_backbones.zoo.source import open_weights
 from mmvit_backbones.zoo.variants import Normalization, find_variant
 
 from ..configs.backbone import setting_of
-from ..configs.naming import kind_of
+from ..naming import resolve
 from ..running.run_folder import RunFolder
 from ..utils.distributed import warn
 
@@ -35,7 +35,7 @@ def drawn_network(network: str, checkpoint: str | None, pretrained: bool | str
     """
     if checkpoint and pretrained:
         raise UsageError(f'checkpoint and pretrained are mutually exclusive, got {checkpoint} and {pretrained}')
-    file = network if kind_of(network) == 'run' else checkpoint
+    file = network if resolve(network, 'draw') == 'run' else checkpoint
     checkpoint = file and find_checkpoint(file)
     torch.manual_seed(0)
     if checkpoint and Path(checkpoint).with_name(LAST).is_file():
@@ -60,7 +60,7 @@ def run_backbone(network: str, checkpoint: str) -> tuple[Backbone, Normalization
     cfg = RunFolder.open(checkpoint, needs=('model', )).config
     config, images = setting_of(cfg)
     variants = variants_of(config, cfg.model.get('head') or {})
-    if not variants or kind_of(network) != 'run' and find_variant(network) not in variants:
+    if not variants or resolve(network, 'draw') != 'run' and find_variant(network) not in variants:
         raise UsageError(f'network (--network) must be of this package, and that of {checkpoint}, which is '
                          f'{type_name(config)} {config.get("arch", "")}, got {network}')
     backbone = MODELS.build({**config, 'init_cfg': None})

@@ -7,8 +7,8 @@ import torch
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.reading import find_checkpoint
 
-from ..configs.naming import path_hint, resolve
 from ..configs.official import source_of
+from ..naming import path_hint, resolve
 from ..running.run_folder import RunFolder
 from .results import SCORE_THR, Result, result_of
 from .runtimes import Exported, PyTorchModel, find_device

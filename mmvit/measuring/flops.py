@@ -15,8 +15,8 @@ from mmvit_backbones.zoo.building import import_mmpretrain, model_config
 from mmvit_backbones.zoo.settings import setting
 from mmvit_backbones.zoo.variants import VARIANTS, Variant, find_names
 
-from ..configs.naming import resolve
 from ..inference import Predictor
+from ..naming import resolve
 from ..utils.counters import count_macs
 
 Task = Literal['classification', 'backbone']

@@ -20,9 +20,9 @@ from mmvit_backbones.utils.initialization import loads_weights
 from mmvit_backbones.utils.openmmlab_models import init_weights, log_from
 
 from ..configs.files import merge_options
-from ..configs.naming import kind_of
 from ..configs.openmmlab_scripts import bfloat16_options
 from ..inference.runtimes import find_device
+from ..naming import kind_of
 from ..running.run_folder import RunFolder
 from ..utils.frameworks import build_model, use_framework
 from ..utils.pytorch_errors import named, pytorch_errors_named

@@ -13,9 +13,9 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.variants import VARIANTS
 
 from ..configs.files import named_configs
-from ..configs.naming import resolve
 from ..configs.openmmlab_scripts import tracker_options
 from ..configs.tasks import TASKS
+from ..naming import resolve
 from ..running.prepare import open_resumed, prepare_training
 from ..running.run_folder import RunFolder
 from ..running.work_dir import holds_training, reserve_work_dir

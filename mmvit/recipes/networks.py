@@ -23,7 +23,7 @@ from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, 
 
 from ..configs.backbone import setting_of
 from ..configs.files import read_config
-from ..configs.naming import OTHERS, kind_of
+from ..naming import OTHERS, kind_of
 from ..utils.frameworks import import_quietly
 
 RESNET50 = dict(type='mmdet.ResNet', depth=50, num_stages=4, out_indices=(0, 1, 2, 3), style='pytorch',

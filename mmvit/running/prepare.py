@@ -10,12 +10,12 @@ from mmvit_backbones.utils.file_access import problem_of_file
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.reading import LAST, find_checkpoint
 
-from ..configs.naming import list_kinds, path_hint, resolve
 from ..configs.official import config_of_network
 from ..configs.openmmlab_scripts import testing_config, training_config
 from ..configs.outputs import check_test_outputs
 from ..configs.settings import check_settings
 from ..folders.data_set_files import check_data
+from ..naming import list_kinds, path_hint, resolve
 from ..utils.distributed import is_first_process, warn
 from .rehearsal import rehearse
 from .run_folder import RunFolder

@@ -15,7 +15,7 @@ from mmvit.configs.files import (
     read_config,
     read_saved,
 )
-from mmvit.configs.naming import path_hint
+from mmvit.naming import path_hint
 from mmvit.running.run_folder import RunFolder
 from mmvit_backbones.errors import CheckpointError, UsageError
 

@@ -29,12 +29,12 @@ import torch
 import yaml
 
 import mmvit_backbones
-from mmvit.configs.naming import TAKES, list_kinds
 from mmvit.folders.class_folder import CLASS_RULES
 from mmvit.folders.coco_rules import COCO_RULES
 from mmvit.folders.rasters import RASTER_RULES
 from mmvit.folders.rules import HALF, Rule
 from mmvit.folders.seg_folder import SEG_RULES
+from mmvit.naming import TAKES, list_kinds
 from mmvit.recipes.arguments import FIELDS, OPTIONS
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import UsageError

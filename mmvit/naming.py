@@ -31,7 +31,7 @@ def kind_of(text: str) -> str:
     """
     from mmvit_backbones.zoo.variants import VARIANTS
 
-    from .files import is_config
+    from .configs.files import is_config
     if text.lower().endswith(EXPORTED_SUFFIX):
         return 'exported'
     if text in VARIANTS or text == OTHERS[0] or text.startswith(OTHERS[1]):
@@ -57,7 +57,7 @@ def resolve(text: str, command: str) -> str:
     from mmvit_backbones.utils.messages import near_names
     from mmvit_backbones.zoo.variants import VARIANTS
 
-    from .files import named_configs
+    from .configs.files import named_configs
     kind = kind_of(text)
     if kind in TAKES[command]:
         return kind

@@ -2,7 +2,7 @@
 import pytest
 from helpers import raises
 
-from mmvit.configs.naming import KINDS, TAKES, kind_of, resolve
+from mmvit.naming import KINDS, TAKES, kind_of, resolve
 from mmvit_backbones.errors import UsageError
 
 NAMES = dict(

@@ -70,6 +70,14 @@ def test_only_coco_format_is_checked(tmp_path):
         assert not problems(dict(dataset, type=kind))
 
 
+def test_images_that_another_library_reads_are_not_looked_at(tmp_path):
+    """As TIFF files of 13 bands, which OpenCV cannot read."""
+    dataset = coco(tmp_path)
+    (tmp_path / 'images/0.png').write_bytes(b'another format')
+    assert problems(dataset)
+    assert not problems(dict(dataset, pipeline=[dict(type='LoadImageFromFile', imdecode_backend='tifffile')]))
+
+
 def test_order_of_the_classes_of_a_config(tmp_path):
     """Names may be in a file, as MMEngine allows; without names, they are those of the data set's type."""
     dataset = coco(tmp_path)

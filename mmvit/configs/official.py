@@ -18,8 +18,8 @@ def source_of(cfg: Config, checkpoint: str | None, tag: str | bool | None) -> st
     """
     if bool(checkpoint) == bool(tag):
         raise UsageError(f'pass either checkpoint or pretrained, got checkpoint={checkpoint} and pretrained={tag}')
-    if checkpoint:
-        return find_checkpoint(checkpoint)
+    if checkpoint or not tag:
+        return find_checkpoint(str(checkpoint))
     variants = variants_of(cfg.model.get('backbone') or {}, cfg.model.get('head') or {})
     if not variants:
         raise UsageError(f'pretrained={tag}: the backbone of {cfg.filename} is not in mmvit_backbones.list_models(); '

@@ -2,6 +2,7 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.registry import MODELS
@@ -45,7 +46,7 @@ def drawn_network(network: str, checkpoint: str | None, pretrained: bool | str
         weights = open_weights(pretrained or checkpoint, variant)
         checkpoint, images = weights and weights.source, setting(variant, weights=weights).images
         with log_from(logging.WARNING):  # a figure needs no head and no output norms
-            backbone = get_model(network, 'backbone', checkpoint)
+            backbone: Any = get_model(network, 'backbone', checkpoint)
     if not checkpoint:
         warn(f'{network} has random weights; set pretrained or checkpoint')
     return backbone.eval(), as_statistics(images), checkpoint

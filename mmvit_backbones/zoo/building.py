@@ -69,7 +69,7 @@ def get_model(name: str, task: Literal['classification', 'backbone'] = 'classifi
         backbone_overrides['in_channels'] = in_channels
     if img_size is not None and has_img_size(variant):
         backbone_overrides['img_size'] = img_size
-    source = official_name(variant, pretrained) if pretrained else checkpoint and str(checkpoint)
+    source = official_name(variant, pretrained) if pretrained else None if checkpoint is None else str(checkpoint)
     weights = open_weights(source, variant)
     config = model_config(variant, task, num_classes or 1000, weights, **backbone_overrides)
     if task == 'classification':

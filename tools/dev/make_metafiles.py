@@ -401,7 +401,10 @@ def mean_metric(lines: list[dict]) -> float:
 def interval(column: str, networks: Iterable[list[dict]]) -> str:
     """Returns the lowest and the highest network's mean of folds."""
     means = [mean(float(line[column]) for line in lines) for lines in networks]
-    return ' to '.join(dict.fromkeys(f'{value:,.{0 if value >= 100 else 1}f}' for value in (min(means), max(means)))) if means else '–'
+    if not means:
+        return '–'
+    ends = (f'{value:,.{0 if value >= 100 else 1}f}' for value in (min(means), max(means)))
+    return ' to '.join(dict.fromkeys(ends))
 
 
 def severity(rule: Rule) -> str:

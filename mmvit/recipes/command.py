@@ -60,7 +60,8 @@ def find_fine_tuning(config: str, given: Mapping[str, Any], data_root: str | Non
         check_keys(options)
         precision = given.get('precision')
         if precision in ('float16', 'bfloat16') and not has_mixed_precision():
-            raise UsageError(f'precision={precision}: MMEngine has no mixed precision on {get_device()}')
+            option = '--amp' if precision == 'float16' else '--bf16'
+            raise UsageError(f'precision={precision} ({option}): MMEngine has no mixed precision on {get_device()}')
         return FineTuning(network=config, **given)
     if own:
         option = 'pretrained=False (--no-pretrained)' if given.get('pretrained') is False else (
@@ -77,6 +78,7 @@ def check_keys(options: Mapping[str, Any]) -> None:
         named = [name for name in OPTIONS if key in (
             owned := FIELDS[name].metadata['key'].partition(' ')[0], *(f'{owned}.{part}' for part in PARTS))]
         if named:
+            named = [f'{name} (--{name.replace("_", "-")})' for name in named]
             raise UsageError(f'cfg_options {key}={value}: with a network and a folder, it follows from '
                              f'{" or ".join(named)}; pass that')
 

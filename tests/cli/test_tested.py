@@ -71,7 +71,8 @@ def test_every_option_and_pair_changes_the_test_or_is_named(kind, task, run_of, 
         try:
             cfg = prepare_test(**{'checkpoint': None, **options_of(args), **data_of(args)})
         except UsageError as error:
-            assert any(words_of(option, task)[0] in str(error) for option in options), (options, error)
+            text = str(error).replace('_', '-')  # as an argument, too
+            assert any(words_of(option, task)[0].lstrip('-') in text for option in options), (options, error)
             return None
         return used(cfg, kind)
 

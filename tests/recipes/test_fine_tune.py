@@ -465,7 +465,7 @@ def test_every_argument_changes_the_config_and_is_recorded(argument, tmp_path, m
     ('class_folder', {'default_hooks.logger.interval': 1, 'log_processor.window_size': 1,
                       'model.head.loss._delete_': True, 'model.head.loss.type': 'CrossEntropyLoss',
                       'train_dataloader.num_workers': 2}),
-    ('coco_folder', {'model.rpn_head.anchor_generator.scales': [4], 'test_evaluator.0.classwise': False,
+    ('coco_folder', {'model.rpn_head.anchor_generator.scales': [4], 'test_evaluator.classwise': False,
                      'train_dataloader.dataset.pipeline.3.prob': 0., 'visualizer.vis_backends': []}),
     ('seg_folder', {'model.decode_head.dropout_ratio': 0.3, 'optim_wrapper.type': 'AmpOptimWrapper',
                     'val_dataloader.batch_size': 2, 'randomness.seed': 1})])

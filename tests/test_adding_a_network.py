@@ -82,7 +82,7 @@ NAMED = {
     'docs/papers.md': '| figure 1 |  | `backbones.patch_mixer.PatchMixer`', 'README.md': 'docs/patch_mixer.md',
     'docs/api/backbones.md': 'PatchMixerArch', 'NOTICE': 'Nobody et al., 2026: PatchMixer',
     'model-index.yml': 'configs/metafiles/patchmixer.yml', 'tests/promised/state_dicts.txt': 'PatchMixer ',
-    'docs/own_project.md': 'PatchMixer', 'tests/promised/names.txt': 'variant patch_mixer_tiny',
+    'tests/promised/names.txt': 'variant patch_mixer_tiny',
     'tests/promised/keys.txt': 'PatchMixer merges.*.weight'}
 
 

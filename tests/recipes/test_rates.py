@@ -58,4 +58,4 @@ def test_weights_and_new_layers_have_their_rates(network, task, tmp_path, own_lo
 
 
 def is_value(parameter: nn.Parameter) -> bool:
-    return bool((parameter == VALUE).all())
+    return bool(torch.isclose(parameter, torch.tensor(VALUE)).all())  # resizing a table rounds

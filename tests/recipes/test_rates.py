@@ -16,13 +16,12 @@ from mmvit_backbones.zoo.variants import VARIANTS
 pytestmark = [pytest.mark.usefixtures('frameworks'), pytest.mark.slow]
 VALUE = 0.123
 FIRST = {variant.family.name: variant.name for variant in reversed(VARIANTS.values())}.values()
-LARGE = [variant.name for variant in VARIANTS.values() if variant.num_params > 95e6]
 OTHERS = ['resnet50', 'timm:mobilenetv3_small_100', 'timm:vgg11', 'timm:hrnet_w18_small']
 TIMM = ['vit_tiny_patch16_224', 'convnext_atto', 'tf_efficientnet_lite0', 'regnetx_002', 'densenet121', 'repvgg_a0',
         'edgenext_xx_small', 'mobilenetv2_035', 'resnetv2_50', 'swin_tiny_patch4_window7_224']
 NETWORKS = [
     *FIRST, *OTHERS,
-    *(pytest.param(name, marks=pytest.mark.large if name in LARGE else pytest.mark.workflow)
+    *(pytest.param(name, marks=pytest.mark.large)  # four minutes
       for name in [*VARIANTS, *(f'timm:{name}' for name in TIMM)] if name not in FIRST)]
 
 

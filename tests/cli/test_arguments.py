@@ -18,7 +18,7 @@ from mmvit.cli.docstrings import arguments_of
      dict(batch_size=1, lr=1e-9, val_fraction=.1, iters=1, early_stop=1)),
     ('test', ['--wait-time', '0'], dict(wait_time=0)), ('flops', ['--size', '16384', '1'], dict(size=[16384, 1])),
     ('predict', ['--score-thr', '1'], dict(score_thr=1)), ('predict', ['--score-thr', '0'], dict(score_thr=0)),
-    ('benchmark', ['--threads', '1024', '--compile'], dict(threads=1024, compile=True)),
+    ('benchmark', ['--threads', '1024'], dict(threads=1024)),
     *((subcommand, ['--size', '64'], dict(size=[64, 64])) for subcommand in ('flops', 'benchmark')),
     *((subcommand, ['--size', '64'], dict(size=[64])) for subcommand in ('train', 'compare')),
     *((subcommand, ['--size', '64', '96'], dict(size=[64, 96])) for subcommand in ('benchmark', 'train'))])

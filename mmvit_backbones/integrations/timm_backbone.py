@@ -25,7 +25,10 @@ from ..utils.initialization import with_own_pretrained
 from ..utils.installation import install_command
 from ..utils.messages import near_names
 from ..utils.openmmlab_models import on_meta
+from ..zoo.checkpoints import read_checkpoint
+from ..zoo.foreign_names import describe_names
 from ..zoo.hubs import brief_warnings
+from ..zoo.state_dicts import find_state_dict
 
 try:
     import timm
@@ -337,5 +340,7 @@ def check_complete(name: str, missing: set[str], file: str | None) -> None:
     own = names_in_timm(name) if file and missing else set()
     lacking = sorted(missing & own)
     if file and lacking:
-        raise CheckpointError(f'{file} lacks {len(lacking)} weights of timm:{name}, such as {lacking[0]}; a training '
-                              "with TimmBackbone is loaded by init_cfg=dict(type='Pretrained', checkpoint=FILE)")
+        weights, _ = find_state_dict(read_checkpoint(file))
+        remedy = describe_names(weights.keys() - own) or (
+            "; a training with TimmBackbone is loaded by init_cfg=dict(type='Pretrained', checkpoint=FILE)")
+        raise CheckpointError(f'{file} lacks {len(lacking)} weights of timm:{name}, such as {lacking[0]}{remedy}')

@@ -15,6 +15,7 @@ from ..utils.initialization import loads_weights
 from ..utils.names import names_of_parts
 from ..utils.openmmlab_models import log_from, on_meta, unwrap_model
 from .converters.library_layout import shortened
+from .foreign_names import describe_names
 from .state_dicts import find_prefixes
 
 MAX_UNEXPECTED_KEYS = 5  # a few stale buffers do not mean that a checkpoint is for another network
@@ -176,4 +177,4 @@ def no_match(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> Ch
     other = next((name for name in weights if name not in own), None)
     got = f'got {other!r}' if other else 'but the checkpoint has no weights'
     return CheckpointError(f'checkpoint {source} is for another network: its keys do not match {type(model).__name__}; '
-                           f'expected {expected!r}, {got}{hint}')
+                           f'expected {expected!r}, {got}{hint or describe_names(weights.keys() - own.keys())}')

@@ -147,6 +147,11 @@ class FineTuning:
         return {each.name: value for each in fields(self) if (value := getattr(self, each.name)) != each.default}
 
 
+def with_option(name: str) -> str:
+    """Returns the name of an argument with its option, for messages."""
+    return f'{name} (--{name.replace("_", "-")})'
+
+
 def find_difference(given: Mapping[str, Any], recorded: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
     """Returns the first argument that differs from the recorded ones, its recorded and its given value.
 

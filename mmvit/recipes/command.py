@@ -20,7 +20,7 @@ from ..running.prepare import open_resumed, prepare_training
 from ..running.run_folder import RunFolder
 from ..running.work_dir import holds_training, reserve_work_dir
 from ..utils.devices import has_mixed_precision
-from .arguments import FIELDS, OPTIONS, FineTuning, find_difference
+from .arguments import FIELDS, OPTIONS, FineTuning, find_difference, with_option
 from .folder import plan_fine_tuning
 from .recipe import name_work_dir
 
@@ -64,8 +64,7 @@ def find_fine_tuning(config: str, given: Mapping[str, Any], data_root: str | Non
             raise UsageError(f'precision={precision} ({option}): MMEngine has no mixed precision on {get_device()}')
         return FineTuning(network=config, **given)
     if own:
-        option = 'pretrained=False (--no-pretrained)' if given.get('pretrained') is False else (
-            f'{own[0]} (--{own[0].replace("_", "-")})')
+        option = 'pretrained=False (--no-pretrained)' if given.get('pretrained') is False else with_option(own[0])
         raise UsageError(f'{option} is for a network and a folder, but {config} is a config; set '
                          f'{FIELDS[own[0]].metadata["key"]} with cfg_options (--cfg-options). A recipe with other '
                          'arguments is made by the command that made it, with another work_dir (--work-dir)')
@@ -78,9 +77,8 @@ def check_keys(options: Mapping[str, Any]) -> None:
         named = [name for name in OPTIONS if key in (
             owned := FIELDS[name].metadata['key'].partition(' ')[0], *(f'{owned}.{part}' for part in PARTS))]
         if named:
-            named = [f'{name} (--{name.replace("_", "-")})' for name in named]
             raise UsageError(f'cfg_options {key}={value}: with a network and a folder, it follows from '
-                             f'{" or ".join(named)}; pass that')
+                             f'{" or ".join(map(with_option, named))}; pass that')
 
 
 @contextmanager

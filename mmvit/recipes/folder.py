@@ -20,7 +20,7 @@ from ..folders.rules import raise_or_warn
 from ..running.run_folder import RECIPE, RunFolder
 from ..running.work_dir import HoldsTrainingError, holds_training
 from ..utils.frameworks import import_quietly
-from .arguments import FineTuning
+from .arguments import FineTuning, with_option
 from .networks import Network, find_network
 from .recipe import MODULES, Recipe, make_recipe, name_work_dir, settle_size
 
@@ -129,7 +129,7 @@ def test_on(run: RunFolder, *, class_folder: str | None = None, coco_folder: str
     cfg, folders = deepcopy(run.config), dict(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
     if run.given is None:
         name = next((name for name, value in folders.items() if value), 'size')
-        raise UsageError(f'{name} (--{name.replace("_", "-")}) is for a network and a folder, from which '
+        raise UsageError(f'{with_option(name)} is for a network and a folder, from which '
                          f'{cfg.filename} was not made; set test_dataloader and test_evaluator with '
                          'cfg_options (--cfg-options)')
     task = find_task(cfg.default_scope)

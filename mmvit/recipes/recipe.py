@@ -20,7 +20,7 @@ from ..folders import FolderData
 from ..running.run_folder import RECIPE
 from ..utils.limits import SIDE
 from . import classifier, detector, segmenter
-from .arguments import ALL, FineTuning
+from .arguments import ALL, FineTuning, with_option
 from .config_files import write_sections
 from .networks import TIMM, Network
 from .schedule import LR, MOST_LR, MOST_PRETRAINED_LR, PRETRAINED_MULT, Schedule
@@ -55,8 +55,7 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, folder: s
     """
     task, _ = given.data
     if find_spec(task.framework) is None:
-        raise UsageError(f'{task.argument} (--{task.argument.replace("_", "-")}) needs {task.framework}, which is not '
-                         'installed')
+        raise UsageError(f'{with_option(task.argument)} needs {task.framework}, which is not installed')
     module, here, recorded = MODULES[task.name], find_settings_here(), given.list_changes()
     of_machine = [name for name in here if name not in recorded and not any(map(KEYS[name].match, options))]
     settled: dict[str, Any] = {**here, **recorded}

@@ -55,34 +55,29 @@ def output_of(path: str) -> str:
 
 
 def run(args: Namespace) -> None:
-    from ..running.prepare import prepare_test
     from .processes import launch
-
-    options = {'checkpoint': None, **options_of(args), **data_of(args)}
-    launch(args, lambda processes: nullcontext(prepare_test(**options, check=args.check)), partial(go, args))
+    launch(args, lambda processes: nullcontext(prepare(args)), partial(go, args))
 
 
-def options_of(args: Namespace) -> dict[str, Any]:
-    """Returns the arguments of :func:`.testing_config` that were given."""
+def prepare(args: Namespace) -> 'Config':
+    """Returns the finished config of a test."""
+    from ..recipes import test_on
     from ..running import shorthand_options, testing_config
-    return {**given_to(testing_config, args), **given_to(shorthand_options, args)}
+    from ..running.prepare import prepare_test
+    options = {'checkpoint': None, **given_to(testing_config, args), **given_to(shorthand_options, args)}
+    data = {name: value for name, value in given_to(test_on, args).items() if name != 'out'}
+    check_options(args, data)
+    return prepare_test(**options, with_data=partial(test_on, **data) if data else None, check=args.check)
 
 
-def data_of(args: Namespace) -> dict[str, Any]:
-    """Returns the arguments of :func:`.prepare_test` for what is tested with a folder or a size, or an exported file.
-
-    Raises:
-        UsageError: If options cannot be combined, or need the model in PyTorch, and an exported file is tested.
-    """
+def check_options(args: Namespace, data: dict[str, Any]) -> None:
+    """Raises UsageError if options cannot be combined, or need the model in PyTorch, and an exported file is tested."""
     from mmvit_backbones.errors import UsageError
 
     from ..naming import kind_of
-    from ..recipes import test_on
-    other = {name: value for name, value in given_to(test_on, args).items() if name != 'out'}
-    if args.data_root and (folders := [name for name in other if name.endswith('_folder')]):
+    if args.data_root and (folders := [name for name in data if name.endswith('_folder')]):
         raise UsageError(f'--data-root={args.data_root} cannot be combined with --{folders[0].replace("_", "-")}')
-    exported = kind_of(args.checkpoint or args.config) == 'exported'
-    if exported:
+    if kind_of(args.checkpoint or args.config) == 'exported':
         wanted: dict[str, Any] = {name: getattr(args, name) for name in ('tta', 'show', 'show_dir', 'size', 'seed')}
         wanted['processes'] = args.processes or args.launcher != 'none'
         wanted |= {f'cfg_options {key}': True for key in args.cfg_options or () if '.pipeline' in key
@@ -90,7 +85,6 @@ def data_of(args: Namespace) -> dict[str, Any]:
         if given := [name for name, value in wanted.items() if value is not None and value is not False]:
             raise UsageError(f'--{given[0].replace("_", "-", 1)} needs a checkpoint, got the exported file '
                              f'{args.checkpoint or args.config}, which has its model and image size')
-    return dict(is_exported=exported, with_data=partial(test_on, **other) if other else None)
 
 
 def go(args: Namespace, cfg: 'Config') -> None:

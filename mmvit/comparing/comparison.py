@@ -19,20 +19,19 @@ from mmvit_backbones.zoo.reading import LAST
 
 from ..configs.tasks import Task, find_task
 from ..folders.folders import write_file
-from ..folders.record import RECORD, find_changes
 from ..inference import Predictor
 from ..recipes import fine_tune
 from ..recipes.arguments import COMPARED, FIELDS, find_difference
 from ..running import train
 from ..running.prepare import prepare_training
 from ..running.rehearsal import rehearse
-from ..running.run_folder import RunFolder
+from ..running.run_folder import RECIPE, RunFolder
 from ..utils.counters import count_macs
 from ..utils.frameworks import build_dataset
 from ..utils.tables import as_markdown
 
 TIMED_IMAGES = 20
-CONFIG, REPORT = 'recipe.py', 'README.md'
+REPORT = 'README.md'
 
 
 @dataclass(frozen=True)
@@ -69,10 +68,8 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
         networks (Sequence[str]): Names from ``list_models()``, ``'resnet50'``, ``'timm:NAME'``, or configs whose
             ``model.backbone`` is compared.
         class_folder, coco_folder, seg_folder, val_fraction, split_seed: As in :class:`~mmvit.recipes.FineTuning`.
-        size, batch_size, boxes_only, epochs, pretrained, freeze: As in that class; all networks get the same recipe.
-        layer_decay (float | None): Factor of the learning rate from each level to the one before it. All networks have
-            a stem and four levels, which are their stages, or quarters of the blocks of other networks. 1 turns it off.
-            Defaults to None: 0.9, and 1 from random weights.
+        size, batch_size, boxes_only, epochs, pretrained, freeze, layer_decay: As in that class; all networks get the
+            recipe of `mmvit train`.
         seeds (int): Runs per network. Defaults to 3.
         out (str): Output folder. Defaults to 'compare'.
 
@@ -90,40 +87,33 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
                          'the files')
     if coco_folder:  # without a GPU, the other form would take days
         settings['light'] = not torch.cuda.is_available()
-    check_settings(folder, settings)
-    if data := class_folder or coco_folder or seg_folder:
-        check_unchanged(folder, data)
-    recipes = {name: fine_tune(name, **settings, decay_type='level_wise', check_files=name == names[0],
-                               out=str(folder / 'data')) for name in names}
-    for name, cfg in recipes.items():
-        if not (name_folder(folder, name) / CONFIG).exists():
+    check_settings(folder, settings, class_folder or coco_folder or seg_folder)
+    recipes = {name: fine_tune(name, **settings, check_files=name == names[0], work_dir=str(name_folder(folder, name)))
+               for name in names}
+    for cfg in recipes.values():
+        if not Path(cfg.filename).exists():
             rehearse(cfg)
-    for name, cfg in recipes.items():
-        write_file(name_folder(folder, name), CONFIG, cfg.text)
-    rows = measure(recipes, train_all(recipes, seeds, folder), folder)
+    for cfg in recipes.values():
+        RunFolder.create(cfg)
+    rows = measure(recipes, train_all(recipes, seeds))
     return write_report(folder, rows, recipes, settings)
 
 
-def check_unchanged(out: Path, folder: str) -> None:
-    """Raises UsageError if a folder has changed since the first networks of a comparison were trained on it."""
-    place = out / 'data'
-    if (place / RECORD).is_file() and (found := find_changes(str(place), folder)):
-        raise UsageError(f'{folder} has changed since the comparison in {out} began: {"; ".join(found)}; go on with '
-                         'the folder as it was, or pass another out (--out)')
-
-
-def check_settings(out: Path, now: Mapping[str, Any]) -> None:
-    """Raises UsageError if ``out`` has a comparison with other settings, or something else."""
-    recipes = [*out.glob(f'*/{CONFIG}')]
-    if not recipes and (out / REPORT).exists():
+def check_settings(out: Path, now: Mapping[str, Any], data: str | None) -> None:
+    """Raises UsageError if ``out`` has a comparison with other settings or other ``data``, or something else."""
+    runs = [RunFolder.open(None, str(file)) for file in out.glob(f'*/{RECIPE}/*.py')]
+    if not runs and (out / REPORT).exists():
         raise UsageError(f'out (--out): {out} has a {REPORT} of something else, which would be replaced; choose '
                          'another folder')
-    for file in recipes:
+    for run in runs:
         given = {name: now.get(name, FIELDS[name].default) for name in (*COMPARED, 'light')}
-        if found := find_difference(given, RunFolder.open(None, str(file)).given or {}):
+        if found := find_difference(given, run.given or {}):
             name, old, new = found
             raise UsageError(f'{out} holds a comparison with {name}={old}, but now {name}={new}; pass the same '
                              'options, or another out (--out)')
+    if runs and (changes := runs[0].list_changes(data)):
+        raise UsageError(f'{data} has changed since the comparison in {out} began: {"; ".join(changes)}; go on with '
+                         'the folder as it was, or pass another out (--out)')
 
 
 def name_folder(out: Path, network: str) -> Path:
@@ -134,31 +124,31 @@ def name_folder(out: Path, network: str) -> Path:
 # ---- runs
 
 
-def train_all(recipes: Mapping[str, Config], seeds: int, out: Path) -> dict[str, list[dict]]:
+def train_all(recipes: Mapping[str, Config], seeds: int) -> dict[str, list[dict]]:
     """Trains all recipes with each seed, seed by seed, and returns the results of each network."""
     results: dict[str, list[dict]] = {name: [] for name in recipes}
     runs = [(name, seed) for seed in range(seeds) for name in recipes]
     for number, (name, seed) in enumerate(runs, 1):
         task, about = find_task(recipes[name].default_scope), f'[{number}/{len(runs)}] {name}, seed {seed}'
         print(f'{about}: training', flush=True)
-        results[name].append(train_once(name_folder(out, name), seed, task))
+        results[name].append(train_once(recipes[name], seed, task))
         print(f'{about}: {task.unit} {results[name][-1]["metric"]:.1f}', flush=True)
     return results
 
 
-def train_once(folder: Path, seed: int, task: Task) -> dict:
-    """Trains the recipe in a folder once, unless it has already ended.
+def train_once(recipe: Config, seed: int, task: Task) -> dict:
+    """Trains a recipe once, unless it has already ended, in a folder of its work dir.
 
     Returns:
         dict: The ``metric`` of the last evaluation in percent, and the median seconds per ``step`` of the last half.
     """
-    work_dir, done = folder / f'seed{seed}', folder / f'seed{seed}.json'
+    work_dir, done = (Path(recipe.work_dir, f'seed{seed}{suffix}') for suffix in ('', '.json'))
     if not done.exists():
-        cfg = prepare_training(RunFolder.open(None, str(folder / CONFIG)), resume=(work_dir / LAST).is_file(),
+        cfg = prepare_training(RunFolder.open(None, recipe.filename), resume=(work_dir / LAST).is_file(),
                                work_dir=str(work_dir), seed=seed, checks_data=False)
         hub = train(cfg).message_hub
         times, _ = hub.get_scalar('train/time').data
-        write_file(folder, done.name, json.dumps(dict(
+        write_file(recipe.work_dir, done.name, json.dumps(dict(
             metric=float(hub.get_scalar(f'val/{task.metric}').current()) * task.factor,
             step=float(statistics.median(times[len(times) // 2:])))))
         gc.collect()  # of the model, before the next one
@@ -168,14 +158,14 @@ def train_once(folder: Path, seed: int, task: Task) -> dict:
 # ---- figures
 
 
-def measure(recipes: Mapping[str, Config], results: Mapping[str, list[dict]], out: Path) -> list[dict]:
+def measure(recipes: Mapping[str, Config], results: Mapping[str, list[dict]]) -> list[dict]:
     """Returns a row of figures per network, best first; see :class:`Comparison`.
 
     The networks take turns in predicting, so that a busy machine slows down all of them.
     """
     from ..deployment.sample_images import image_files  # needs more than other functions
     images = image_files(next(iter(recipes.values())), 'val')[:TIMED_IMAGES]
-    predictors = {network: Predictor(str(name_folder(out, network) / 'seed0')) for network in recipes}
+    predictors = {network: Predictor(str(Path(cfg.work_dir, 'seed0'))) for network, cfg in recipes.items()}
     times: dict[str, list[float]] = {network: [] for network in recipes}
     for image in images:
         for network, predictor in predictors.items():

@@ -76,7 +76,6 @@ class FineTuning:
         seed (int | None): Seed of the training. Defaults to None: a random one.
         layer_decay (float | None): Factor of the rate from each layer to the one before it; 1 turns it off. Defaults to
             None: 0.9, and 1 from random weights.
-        decay_type (str): What a layer is; see :class:`~mmvit_backbones.engine.LayerDecayConstructor`.
         precision (str | None): 'float32', 'float16' or 'bfloat16'. Defaults to None: float16 where the training runs
             and MMEngine has mixed precision, as on GPUs of NVIDIA, else float32.
         compile (bool): Whether to compile the backbone for training; see
@@ -84,10 +83,8 @@ class FineTuning:
         workers (int | None): Processes that read data, per training process. Defaults to None: 4 where the training
             runs with a GPU, else 0.
         processes (int): Number of training processes. Defaults to 1.
-        work_dir (str | None): Folder of the run, which may not hold a training. Defaults to None:
-            ``work_dirs/NETWORK_TASK``.
-        out (str | None): Folder for repaired annotation files and lists of images. Defaults to None: ``recipe`` in the
-            work dir.
+        work_dir (str | None): Folder of the run, which may not hold a training. Repaired annotation files and lists of
+            images are written to ``recipe`` in it. Defaults to None: ``work_dirs/NETWORK_TASK``.
         check_files (bool): Whether to read all images and masks of the folder. Defaults to True.
 
     Raises:
@@ -117,14 +114,11 @@ class FineTuning:
     seed: int | None = declare(None, limits=SEED)
     layer_decay: float | None = declare(None, 'optim_wrapper.paramwise_cfg.decay_rate',
                                         Limits(0, 1, '(]', is_whole=False), metavar='FACTOR', is_compared=True)
-    decay_type: Literal['layer_wise', 'stage_wise', 'level_wise'] = declare(
-        'layer_wise', limits=Limits(words=('layer_wise', 'stage_wise', 'level_wise')))
     precision: str | None = declare(None, limits=Limits(words=tuple(PRECISIONS)))
     compile: bool = declare(False)
     workers: int | None = declare(None, limits=Limits(0))
     processes: int = declare(1, limits=COUNT, is_of_run=True)
     work_dir: str | None = declare(None, is_of_run=True)
-    out: str | None = declare(None)
     check_files: bool = declare(True)
 
     def __post_init__(self) -> None:

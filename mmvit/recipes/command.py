@@ -21,7 +21,7 @@ from ..running.run_folder import RunFolder
 from ..running.work_dir import holds_training, reserve_work_dir
 from ..utils.devices import has_mixed_precision
 from .arguments import FIELDS, OPTIONS, FineTuning, find_difference, with_option
-from .folder import plan_fine_tuning
+from .folder import plan_fine_tuning, summary
 from .recipe import name_work_dir
 
 PARTS = 'data_root', 'ann_file', 'data_prefix', 'checkpoint'  # of settings that an argument makes
@@ -106,9 +106,9 @@ def prepare_fine_tuning(given: FineTuning, named: Mapping[str, Any], *, processe
     with reserve_work_dir(work_dir, resume):
         if is_new := not holds_training(work_dir):
             options |= tracker_options(task.framework, tensorboard, wandb)
-            config, summary = plan_fine_tuning(replace(given, work_dir=work_dir, processes=processes), options)
+            config = plan_fine_tuning(replace(given, work_dir=work_dir, processes=processes), options)
             run, others = RunFolder.create(config), {}
-            print(*summary, f'config      {run.config.filename}', sep='\n', flush=True)
+            print(*summary(config), f'config      {config.filename}', sep='\n', flush=True)
         else:
             run = open_resumed(work_dir)
             check_difference(dict(named, network=given.network), run)

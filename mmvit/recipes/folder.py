@@ -22,7 +22,7 @@ from ..running.work_dir import HoldsTrainingError, holds_training
 from ..utils.frameworks import import_quietly
 from .arguments import FineTuning, with_option
 from .networks import Network, find_network
-from .recipe import MODULES, Recipe, make_recipe, name_work_dir, settle_size
+from .recipe import MODULES, make_recipe, name_work_dir, settle_size
 
 
 def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = None, coco_folder: str | None = None,
@@ -31,10 +31,9 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
               lr: float | None = None, freeze: int | Literal['all'] | None = None, pretrained: bool | str = True,
               boxes_only: bool = False, val_fraction: float | None = None, split_seed: int = 0,
               early_stop: int | None = None, ema: bool = False, light: bool = False, seed: int | None = None,
-              layer_decay: float | None = None,
-              decay_type: Literal['layer_wise', 'stage_wise', 'level_wise'] = 'layer_wise',
-              precision: str | None = None, compile: bool = False, workers: int | None = None, processes: int = 1,
-              work_dir: str | None = None, out: str | None = None, check_files: bool = True) -> Config:
+              layer_decay: float | None = None, precision: str | None = None, compile: bool = False,
+              workers: int | None = None, processes: int = 1, work_dir: str | None = None, check_files: bool = True
+              ) -> Config:
     """Returns the config that fine-tunes a network on a folder of data, after checking both.
 
     The config is complete: it trains here with :func:`~mmvit.running.train`, and as a file
@@ -51,11 +50,11 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
         >>> from mmvit.recipes import fine_tune
         >>> cfg = fine_tune('reswin_tiny', coco_folder='data/coco_mini', size=256, epochs=2)  # doctest: +SKIP
     """
-    return plan_fine_tuning(FineTuning(**locals())).config
+    return plan_fine_tuning(FineTuning(**locals()))
 
 
-def plan_fine_tuning(given: FineTuning, options: Mapping[str, Any] = MappingProxyType({})) -> Recipe:
-    """Returns the recipe of a fine-tuning after checking its network and its folder, as :func:`fine_tune` does.
+def plan_fine_tuning(given: FineTuning, options: Mapping[str, Any] = MappingProxyType({})) -> Config:
+    """Returns the config of a fine-tuning after checking its network and its folder, as :func:`fine_tune` does.
 
     Lists of the folder's images are written to the work dir. ``options``, such as ``{'a.b.c': value}``, replace
     settings of the recipe.
@@ -65,9 +64,9 @@ def plan_fine_tuning(given: FineTuning, options: Mapping[str, Any] = MappingProx
         raise UsageError(f'light (--light) is for detectors and requires coco_folder, got {task.argument}')
     network = choose_network(given)
     work_dir = given.work_dir or name_work_dir(network.name, task)
-    if not given.out and holds_training(work_dir):
+    if holds_training(work_dir):
         raise HoldsTrainingError(work_dir)
-    given, place = replace(given, work_dir=work_dir), given.out or osp.join(work_dir, RECIPE)
+    given, place = replace(given, work_dir=work_dir), osp.join(work_dir, RECIPE)
     data = read_folder(task.argument, folder, given.boxes_only, val_fraction=given.val_fraction,
                        split_seed=given.split_seed, out=place, check_files=given.check_files)
     write_record(place, task.argument, folder, data)

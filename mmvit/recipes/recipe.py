@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
@@ -32,16 +32,9 @@ USAGE = ['', 'Paths are relative to the folder from which the training is starte
          'mmvit train THIS_FILE, or python tools/train.py THIS_FILE of the framework.']
 
 
-class Recipe(NamedTuple):
-    """A finished config, whose ``text`` is its file, and the lines that say what it trains."""
-
-    config: Config
-    summary: list[str]
-
-
 def make_recipe(given: FineTuning, network: Network, data: FolderData, folder: str,
-                options: Mapping[str, Any] = MappingProxyType({})) -> Recipe:
-    """Returns the recipe of a fine-tuning.
+                options: Mapping[str, Any] = MappingProxyType({})) -> Config:
+    """Returns the config of a fine-tuning, whose ``text`` is its file, which begins with what it trains.
 
     Args:
         given (FineTuning): Its arguments, with a work dir.
@@ -100,7 +93,7 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, folder: s
                           work_dir=given.work_dir, **(dict(load_from=start.file) if start and start.file else {})))]
     file = osp.join(str(given.work_dir), RECIPE, f'{name_recipe(network.name, task)}.py')
     sections = set_options(sections, options, file)
-    return Recipe(finish_config(sections, write_sections([*summary, *USAGE], sections), file), summary)
+    return finish_config(sections, write_sections([*summary, *USAGE], sections), file)
 
 
 def set_options(sections: list[Section], options: Mapping[str, Any], file: str) -> list[Section]:

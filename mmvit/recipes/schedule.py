@@ -87,8 +87,7 @@ class Schedule:
             optim_wrapper=dict(
                 **PRECISIONS[self.precision], **accumulated,
                 optimizer=dict(type='AdamW', lr=self.lr, weight_decay=0.05), constructor='LayerDecayConstructor',
-                paramwise_cfg=dict(decay_rate=self.layer_decay, decay_type=self.given.decay_type,
-                                   pretrained_mult=self.pretrained_mult, **new),
+                paramwise_cfg=dict(decay_rate=self.layer_decay, pretrained_mult=self.pretrained_mult, **new),
                 clip_grad=dict(max_norm=5.0)),
             param_scheduler=[
                 *warm_up,

@@ -15,7 +15,7 @@ from ..configs.openmmlab_scripts import testing_config, training_config
 from ..configs.outputs import check_test_outputs
 from ..configs.settings import check_settings
 from ..folders.data_set_files import check_data
-from ..naming import list_kinds, path_hint, resolve
+from ..naming import kind_of, list_kinds, path_hint, resolve
 from ..utils.distributed import is_first_process, warn
 from .rehearsal import rehearse
 from .run_folder import RunFolder
@@ -112,16 +112,15 @@ def check_folder(run: RunFolder) -> bool:
 
 
 def prepare_test(config: str, checkpoint: str | None, *, with_data: Callable[..., Config] | None = None,
-                 is_exported: bool = False, check: bool = False, work_dir: str | None = None,
-                 **options: Any) -> Config:
+                 check: bool = False, work_dir: str | None = None, **options: Any) -> Config:
     """Returns the finished config of a test after checking all that it will use.
 
     Args:
         config (str): File or name of a config, or of a network; or the work dir of a training, or its checkpoint.
-        checkpoint (str | None): File, URL or ``official://`` name of the weights. None: of the work dir.
+        checkpoint (str | None): File, URL or ``official://`` name of the weights, or an exported file. None: of the
+            work dir.
         with_data (Callable | None): Takes the run and a folder for lists, and returns its config with other data.
             Defaults to None: the data of the config.
-        is_exported (bool): Whether the checkpoint is a file of `mmvit export`. Defaults to False.
         check (bool): Whether to build the test, which does not start. Defaults to False.
         work_dir (str | None): Folder for logs and metrics. Defaults to None: ``test`` in the work dir of the training.
         **options: Arguments of :func:`testing_config`.
@@ -140,7 +139,7 @@ def prepare_test(config: str, checkpoint: str | None, *, with_data: Callable[...
     cfg = testing_config(base, weights, work_dir=work_dir, **options)
     check_data(cfg, ['test'])
     check_test_outputs(cfg)
-    if is_exported:
+    if kind_of(weights) == 'exported':
         if reason := problem_of_file(weights):
             raise CheckpointNotFoundError(f'{weights} {reason}')
     elif check:

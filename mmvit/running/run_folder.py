@@ -92,10 +92,11 @@ class RunFolder:
 
         None without a record or a folder.
         """
-        places = osp.join(self.path, RECIPE), (self.given or {}).get('out') or ''
-        place = next((place for place in places if osp.isfile(osp.join(place, RECORD))), None)
-        folder = folder or (self.data_folder if place else '')
-        return find_changes(place, folder) if place and osp.isdir(folder) else None
+        place = osp.join(self.path, RECIPE)
+        if not osp.isfile(osp.join(place, RECORD)):
+            return None
+        folder = folder or self.data_folder
+        return find_changes(place, folder) if osp.isdir(folder) else None
 
     def copy_to(self, work_dir: str) -> None:
         """Copies the folder ``recipe`` to another work dir, if the config is from there."""

@@ -176,7 +176,7 @@ def test_a_launcher_takes_a_recipe_that_is_finished_for_its_processes(tmp_path):
     call('train', *arguments, '--processes', '2', '--check')
     file, = (tmp_path / 'run/recipe').glob('*.py')
     alone = fine_tune('rest_lite', class_folder=FLOWERS, pretrained=False, batch_size=5, check_files=False,
-                      out=str(tmp_path / 'alone'))
+                      work_dir=str(tmp_path / 'alone'))
     assert Config.fromfile(file).param_scheduler[-1].end == math.ceil(alone.param_scheduler[-1].end / 2)
     runs = train_together(tmp_path, 'mpi', file, '--check')
     end(runs)

@@ -14,9 +14,8 @@ from mmengine.config import Config
 from subcommands import parser_of
 from tiny_configs import TINY_CONFIGS
 
-from mmvit.cli.test import data_of, options_of
+from mmvit.cli.test import prepare
 from mmvit.recipes import save
-from mmvit.running.prepare import prepare_test
 from mmvit_backbones.errors import UsageError
 
 KINDS = 'run', 'checkpoint', 'config', 'exported file'
@@ -69,7 +68,7 @@ def test_every_option_and_pair_changes_the_test_or_is_named(kind, task, run_of, 
         words = [word for option in options for word in words_of(option, task)]
         args = parser_of('test').parse_args([*source[kind], *words])
         try:
-            cfg = prepare_test(**{'checkpoint': None, **options_of(args), **data_of(args)})
+            cfg = prepare(args)
         except UsageError as error:
             text = str(error).replace('_', '-')  # as an argument, too
             assert any(words_of(option, task)[0].lstrip('-') in text for option in options), (options, error)
@@ -92,7 +91,7 @@ def test_an_exported_file_has_the_test_of_its_run(task, run_of):
     tests = []
     for source in [file], [str(run), file], [str(run / 'config.py'), file]:
         args = parser_of('test').parse_args(source)
-        cfg = prepare_test(**{'checkpoint': None, **options_of(args), **data_of(args)})
+        cfg = prepare(args)
         tests.append(used(cfg, 'exported file'))
     assert tests[0] == tests[1] == tests[2]
 
@@ -125,5 +124,5 @@ def test_a_split_that_has_changed_gets_no_advice_for_trainings(tmp_path):
     for folder, words in ((data, ['1 image was removed']), (other, [other]), (tmp_path / 'empty', ['val/CLASS/'])):
         args = parser_of('test').parse_args([cfg.filename, 'epoch_1.pth', '--class-folder', str(folder)])
         with raises(UsageError, *words) as caught:
-            prepare_test(**options_of(args), **data_of(args))
+            prepare(args)
         assert '--val-fraction' not in str(caught.value)

@@ -78,21 +78,6 @@ def test_copies_of_a_network_of_timm_have_layers_of_their_own():
         assert copied.model is not network.model
 
 
-def test_levels_give_all_networks_the_same_rates():
-    expected = [0.9**5, 0.9**4, 0.9**3, 0.9**2, 0.9]
-    with torch.device('meta'):
-        ours = {name: MODELS.build(dict(config, type=name.split(',')[0]) | config)
-                for name, config in TINY_CONFIGS.items()}
-    networks = other_networks() | ours
-    for name, network in networks.items():
-        rates = rates_of_other(network, decay_rate=0.9, decay_type='level_wise')
-        distinct = sorted(set(rates.values()))
-        # Tiny plain networks may have fewer than four blocks.
-        assert distinct[0] == pytest.approx(expected[0]) and distinct[-1] == rates['head.weight'] == 1, name
-        if name not in TINY_CONFIGS or len({rate for rate in distinct}) == 6:
-            assert distinct[:-1] == pytest.approx(expected), name
-
-
 def test_other_networks_define_their_layers():
     networks = other_networks()
     stem = 'model.patch_embed.proj.weight'
@@ -123,7 +108,7 @@ def test_pretrained_layers_have_their_factor(decay_rate):
     assert rates == {'weight': 0.1, 'bias': 0.1, 'head.weight': 1., 'head.bias': 1.}
 
 
-@pytest.mark.parametrize('decay_type', ['layer_wise', 'stage_wise', 'level_wise'])
+@pytest.mark.parametrize('decay_type', ['layer_wise', 'stage_wise'])
 def test_unknown_layers_are_an_error(decay_type):
     network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     with raises(ValueError, decay_type, 'Sequential', 'decay_rate=1'):

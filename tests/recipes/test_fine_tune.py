@@ -427,9 +427,8 @@ CHANGES: dict[str, Any] = dict(
     accumulate=2, lr=0.01, freeze=(WEIGHTS, dict(WEIGHTS, freeze=1)), pretrained='weights.pth',
     boxes_only=(DETECTOR, dict(DETECTOR, boxes_only=True)),
     val_fraction=(SPLIT, dict(SPLIT, val_fraction=0.25)), split_seed=(SPLIT, dict(SPLIT, split_seed=1)), early_stop=2,
-    ema=True, light=(DETECTOR, dict(DETECTOR, light=True)), seed=5, layer_decay=0.5, decay_type='stage_wise',
-    precision='bfloat16', compile=True, workers=3, processes=2, work_dir='other',
-    out=(SPLIT, dict(SPLIT, out='lists')))
+    ema=True, light=(DETECTOR, dict(DETECTOR, light=True)), seed=5, layer_decay=0.5,
+    precision='bfloat16', compile=True, workers=3, processes=2, work_dir='other')
 
 
 def test_every_argument_is_a_field_that_can_be_changed():
@@ -472,11 +471,9 @@ def test_every_argument_changes_the_config_and_is_recorded(argument, tmp_path, m
 def test_a_recipe_has_the_options_that_train(task, options, tmp_path):
     """Those of its sections, of base files and others, by their keys and indices of lists; all else is as without."""
     given = {task: FOLDERS[task], 'check_files': False, 'pretrained': False}
-    plain = recipe(tmp_path / 'plain', task, out=str(tmp_path / 'lists'))
-    options |= {'work_dir': plain.work_dir}
-    found = plan_fine_tuning(FineTuning(network='rest_lite', out=str(tmp_path / 'lists'), **given,
-                                        work_dir=str(tmp_path / 'run')), options).config
-    plain, trained = (Config.fromfile(save(cfg)) for cfg in (plain, found))
+    plain = Config.fromfile(save(recipe(tmp_path, task)))
+    given = FineTuning(network='rest_lite', **given, work_dir=plain.work_dir)
+    trained = Config.fromfile(save(plan_fine_tuning(given, options)))
     plain.merge_from_dict(options)
     settled = [{*cfg.pop('of_machine')} for cfg in (plain, trained)]
     assert settled[0] - settled[1] == dict(class_folder={'workers'}, seg_folder={'precision'}).get(task, set())

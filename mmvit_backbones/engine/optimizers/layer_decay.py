@@ -16,26 +16,24 @@ from torch import nn
 from ...backbones import Backbone
 from ...utils.names import ends_of, is_in
 
-DECAY_TYPES = ('layer_wise', 'stage_wise', 'level_wise')
-NUM_LEVELS = 4
+DECAY_TYPES = 'layer_wise', 'stage_wise'
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerDecayConstructor(DefaultOptimWrapperConstructor):
     """Multiplies the learning rate of each parameter by ``decay_rate ** depth``, and of what is pretrained by a factor.
 
-    Depth is counted from the output of the backbone in blocks (``'layer_wise'``), stages (``'stage_wise'``) or four
-    levels (``'level_wise'``, which gives the stems of all networks the same rate): output norms, necks and heads have
-    depth 0, the last block, stage or level has depth 1, and the stem has the largest depth. See :func:`depths_of` for
-    the backbones of other libraries. What is new has ``optimizer.lr``; the rest has it times ``pretrained_mult`` times
-    the decay.
+    Depth is counted from the output of the backbone in blocks (``'layer_wise'``) or stages (``'stage_wise'``): output
+    norms, necks and heads have depth 0, the last block or stage has depth 1, and the stem has the largest depth. See
+    :func:`depths_of` for the backbones of other libraries. What is new has ``optimizer.lr``; the rest has it times
+    ``pretrained_mult`` times the decay.
     Norms, biases, scalars and other vectors have no weight decay, nor have position tables and tokens (see
     :meth:`Backbone.no_weight_decay`), unless ``paramwise_cfg`` sets it. The parameter groups are logged.
 
     Args:
         optim_wrapper_cfg (dict): Config of the optimizer wrapper.
         paramwise_cfg (dict): ``decay_rate`` (float, in (0, 1]), ``decay_type`` (``'layer_wise'``, the default,
-            ``'stage_wise'`` or ``'level_wise'``), ``pretrained_mult`` (float, above 0; 1 by default), ``new`` (names of
+            or ``'stage_wise'``), ``pretrained_mult`` (float, above 0; 1 by default), ``new`` (names of
             modules and parameters that do not start from weights; by default, all outside of the backbone), and all
             options of MMEngine's default constructor.
             ``norm_decay_mult``, ``bias_decay_mult`` and ``flat_decay_mult`` default to 0.
@@ -147,33 +145,18 @@ def depths_of(backbone: nn.Module, decay_type: str) -> dict[str, tuple[int, int]
     """Returns the depth of each parameter, 0 for the stem, and the number of depths, as the network defines them.
 
     Networks define their layers by ``get_layer_depth(name)``, as mmpretrain's, and their stages by
-    ``get_stage_depth(name)``; the stages and blocks of ResNets are those of their ``res_layers``. With
-    ``'level_wise'``, all networks have a stem, four levels, and a last depth for parameters after them; a level is a
-    stage if the network has four, else a quarter of the layers.
+    ``get_stage_depth(name)``; the stages and blocks of ResNets are those of their ``res_layers``.
 
     Raises:
         ValueError: If the network does not define its layers.
     """
-    names = [name for name, _ in backbone.named_parameters()]
-    layers, stages = depth_functions(backbone)
-    if decay_type == 'layer_wise' and layers:
-        return {name: layers(name) for name in names}
-    if decay_type != 'layer_wise' and stages and (decay_type == 'stage_wise' or stages(names[0])[1] == NUM_LEVELS + 2):
-        return {name: stages(name) for name in names}
-    if decay_type == 'level_wise' and layers:
-        return {name: (level_of(*layers(name)), NUM_LEVELS + 2) for name in names}
-    kind = 'stages' if decay_type == 'stage_wise' else 'layers'
-    raise ValueError(f'decay_type={decay_type!r} needs the {kind} of the backbone, which {type(backbone).__name__} '
-                     'does not define (by get_layer_depth or get_stage_depth); turn layer decay off by decay_rate=1 '
-                     '(mmvit train --layer-decay 1)')
-
-
-def level_of(depth: int, num_depths: int) -> int:
-    """Returns the level of a layer: 0 for the stem, 1 to 4 for quarters of the layers, 5 after the last layer."""
-    num_layers = num_depths - 2  # between stem and head
-    if depth in (0, num_depths - 1):
-        return 0 if depth == 0 else NUM_LEVELS + 1
-    return 1 + (depth - 1) * NUM_LEVELS // num_layers
+    depth = depth_functions(backbone)[DECAY_TYPES.index(decay_type)]
+    if depth is None:
+        kind = dict(layer_wise='layers', stage_wise='stages')[decay_type]
+        raise ValueError(f'decay_type={decay_type!r} needs the {kind} of the backbone, which {type(backbone).__name__} '
+                         'does not define (by get_layer_depth or get_stage_depth); turn layer decay off by '
+                         'decay_rate=1 (mmvit train --layer-decay 1)')
+    return {name: depth(name) for name, _ in backbone.named_parameters()}
 
 
 def depth_functions(backbone: Any) -> tuple[Callable[[str], tuple[int, int]] | None, ...]:

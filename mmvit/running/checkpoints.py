@@ -14,18 +14,15 @@ from mmvit_backbones.utils.classes import check_labels, classes_of
 from mmvit_backbones.zoo.fitting import check_finite, fit
 from mmvit_backbones.zoo.loading import find_weights, read_state
 
-from ..folders.record import list_changes
-
 TRAINING_STATE = {'meta', 'message_hub', 'optimizer'}
 
 
-def check_start(model: nn.Module, checkpoint: dict, source: str, resumes: bool, dataset: Any = None,
+def check_start(model: nn.Module, checkpoint: dict, source: str, resumes: bool,
                 revise_keys: Sequence[tuple[str, str]] = ()) -> None:
     """Raises an error if a run cannot start from the weights of a checkpoint, or resume from it.
 
-    A run starts from weights that the backbone has as a whole; what is new, such as a head, is said in the log. Heads
-    of a resumed run do not fit if the training data, ``dataset``, have other classes than the checkpoint, which is
-    said. ``revise_keys`` is MMEngine's argument: pairs of a pattern and its replacement in the names of weights.
+    A run starts from weights that the backbone has as a whole; what is new, such as a head, is said in the log.
+    ``revise_keys`` is MMEngine's argument: pairs of a pattern and its replacement in the names of weights.
     """
     weights = checkpoint['state_dict']
     for pattern, replacement in revise_keys:  # as MMEngine will load them
@@ -37,14 +34,6 @@ def check_start(model: nn.Module, checkpoint: dict, source: str, resumes: bool, 
     try:
         fit(model, weights, 'all', source)
     except CheckpointError as error:  # another checkpoint of the run is for the same network
-        before = classes_of((checkpoint.get('meta') or {}).get('dataset_meta'))
-        now = classes_of(getattr(dataset, 'metainfo', None))
-        changed = [*list_changes({*now} - {*before}, 'class', 'classes', 'added'),
-                   *list_changes({*before} - {*now}, 'class', 'classes', 'removed')]
-        if before and now and changed:
-            raise UsageError(f'the training data have changed since checkpoint {source}: {"; ".join(changed)}. '
-                             f'Resuming (--resume) goes on with the same classes; load_from={source} without it '
-                             'starts a new training from the weights') from error
         raise UsageError(str(error)) from error
 
 

@@ -67,7 +67,7 @@ class Rehearsal(CheckedRunner):
         path = self._load_from
         if path and self.is_training:
             with whole_one_named(path) if self._resume else nullcontext():
-                check_start(self.model, read_state(path), path, bool(self._resume), self.train_dataloader.dataset)
+                check_start(self.model, read_state(path), path, bool(self._resume))
         elif path:
             checkpoint = read_checkpoint(path, mmap=True)
             use_tested(unwrap_model(self.model), self.test_dataloader.dataset, checkpoint, path)

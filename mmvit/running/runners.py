@@ -102,8 +102,7 @@ class CheckedRunner(Base):
         if fn_name == 'after_load_checkpoint' and 'state_dict' in arguments['checkpoint']:
             checkpoint = arguments['checkpoint']
             if self.is_training:
-                check_start(unwrap_model(self.model), checkpoint, self.source, bool(self._resume),
-                            self.train_dataloader.dataset, self.revise_keys)
+                check_start(unwrap_model(self.model), checkpoint, self.source, bool(self._resume), self.revise_keys)
             else:
                 use_tested(unwrap_model(self.model), self.test_dataloader.dataset, checkpoint, self.source)
         super().call_hook(fn_name, **arguments)

@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -107,8 +108,8 @@ def check_workers(tmp_path):
     batches = iter(loader)
     [pid], [started] = next(batches)['x']
     assert started == '0'
-    for number in 'TERM', 'INT':
-        subprocess.run(['kill', f'-{number}', str(pid)], check=True)
+    for number in signal.SIGTERM, signal.SIGINT:
+        subprocess.run([sys.executable, '-c', f'import os; os.kill({pid}, {number})'], check=True)
     assert len(list(batches)) == 99
     batches = iter(loader)
     [pid], _ = next(batches)['x']

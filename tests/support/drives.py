@@ -1,6 +1,7 @@
 """Emulates the file hosts with a proxy on 127.0.0.1 that answers requests to the hosts' real URLs."""
 import contextlib
 import re
+import shutil
 import ssl
 import subprocess
 from collections.abc import Callable
@@ -8,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from urllib.parse import urlsplit
+
+import pytest
 
 HOSTS = ('github.com', 'release-assets.githubusercontent.com', 'drive.google.com', 'drive.usercontent.google.com',
          'download.pytorch.org')
@@ -81,6 +84,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def make_certificate(path: Path) -> None:
+    if not shutil.which('openssl'):
+        pytest.skip('needs openssl')
     names = ','.join(f'DNS:{host}' for host in HOSTS)
     subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes',
                     '-days', '2', '-subj', '/CN=drives', '-addext', f'subjectAltName={names}', '-keyout', path,

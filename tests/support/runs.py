@@ -136,7 +136,7 @@ def note_threads(folder: Path, cfg) -> None:
     rank = os.environ['RANK']
     noted = os.environ['OMP_NUM_THREADS'], os.environ['MKL_NUM_THREADS'], cfg.launcher, 'printing_hook' in sys.modules
     (folder / rank).write_text(' '.join(map(str, noted)))
-    while not (folder / '1').exists():
+    while not all((folder / each).is_file() and (folder / each).read_text() for each in '01'):
         time.sleep(0.1)
     sys.exit(9 * int(rank))
 

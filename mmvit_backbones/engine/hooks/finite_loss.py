@@ -7,7 +7,7 @@ from mmengine.runner import Runner
 
 from ...errors import TrainingError
 from ...utils.finite import first_not_finite
-from .interrupt import InterruptHook, largest
+from .interrupt import largest
 
 REMEDY = ('Resume from an earlier checkpoint, if there is one, with a lower learning rate, a longer warm-up, '
           'optim_wrapper.clip_grad, or bfloat16 instead of float16')
@@ -35,10 +35,7 @@ class FiniteLossHook(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
         loss = loss_of(runner, outputs) if outputs and 'loss' in outputs else 0.
-        if of_all_processes(runner, not math.isfinite(loss)):
-            self.steps += 1
-        else:
-            self.steps = 0
+        self.steps = self.steps + 1 if largest(not math.isfinite(loss)) else 0
         if self.steps >= self.max_steps:
             found = 'finite here, but NaN or inf in another process' if math.isfinite(loss) else loss
             raise TrainingError(f'iteration {runner.iter + 1}: the loss was {found} for {self.steps} steps. {REMEDY}')
@@ -52,18 +49,6 @@ def loss_of(runner: Runner, outputs: dict) -> float:
     """Returns the loss of a step; with MMEngine's ``RuntimeInfoHook``, which has brought it to the CPU, from there."""
     recorded = runner.message_hub.log_scalars.get('train/loss')
     return float(outputs['loss'] if recorded is None else recorded.current())
-
-
-def of_all_processes(runner: Runner, is_bad: bool) -> bool:
-    """Returns whether a step is bad in any process; tells :class:`InterruptHook` the signals of all in the same call.
-
-    The hook would have to ask for them in a second call, which takes as long.
-    """
-    interrupt = next((hook for hook in runner.hooks if isinstance(hook, InterruptHook)), None)
-    is_any_bad, received = largest(is_bad, interrupt.received if interrupt else 0)
-    if interrupt:
-        interrupt.agreed = runner.iter, received
-    return bool(is_any_bad)
 
 
 def state_of(checkpoint: dict) -> dict:

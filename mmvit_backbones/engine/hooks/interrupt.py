@@ -41,8 +41,6 @@ class InterruptHook(Hook):
 
     def __init__(self) -> None:
         self.received = 0
-        # A step after which all processes were asked, and the signal that one has received.
-        self.agreed: tuple[int, int] = (-1, 0)
         self.previous: dict[int, Any] = {}  # handlers by signal
 
     def before_train(self, runner: Runner) -> None:
@@ -76,9 +74,7 @@ class InterruptHook(Hook):
         raise KeyboardInterrupt
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        step, received = self.agreed
-        if step != runner.iter:  # without FiniteLossHook, which asks for both
-            received, = largest(self.received)
+        received = largest(self.received)
         # Checkpoints do not contain accumulated gradients.
         if received and not (runner.iter + 1) % getattr(runner.optim_wrapper, '_accumulative_counts', 1):
             self.stop(runner, received)
@@ -96,13 +92,13 @@ class InterruptHook(Hook):
         raise SystemExit(128 + number)
 
 
-def largest(*numbers: int) -> list[int]:
-    """Returns the largest of each of some numbers in all processes."""
+def largest(number: int) -> int:
+    """Returns the largest of the numbers of all processes."""
     if get_world_size() == 1:
-        return list(numbers)
-    together = torch.tensor(numbers)
+        return number
+    together = torch.tensor(int(number))
     all_reduce(together, 'max')
-    return together.tolist()
+    return int(together)
 
 
 def _end_with_parent() -> None:

@@ -2,7 +2,6 @@
 
 ``timm://NAME`` can start a network with the same tensors; see ``converters/library_layout.py``.
 """
-import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -94,26 +93,9 @@ def _fetch_to_hub(url: str) -> Path:
 
 
 @contextmanager
-def brief_warnings(name: str) -> Iterator[None]:
-    """Lets timm name two unknown names of weights, not all."""
-    def shorten(record: logging.LogRecord) -> bool:
-        text = re.sub(r'\(([^(),]+, [^(),]+), [^()]+\)', r'(\1, ...)', record.getMessage())
-        record.msg, record.args = f'{name}: {text}', ()
-        return True
-
-    logger = logging.getLogger('timm.models._builder')
-    logger.addFilter(shorten)
-    try:
-        yield
-    finally:
-        logger.removeFilter(shorten)
-
-
-@contextmanager
 def _downloading(name: str, url: str = 'it') -> Iterator[None]:
     try:
-        with brief_warnings(name):
-            yield
+        yield
     except CheckpointError:
         raise
     except Exception as error:  # the libraries' downloaders raise errors of several packages

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from ..backbones import Backbone
 from ..errors import CheckpointError
 from ..utils.finite import first_not_finite
-from ..utils.initialization import loads_weights
 from ..utils.names import names_of_parts
 from ..utils.openmmlab_models import log_from, on_meta, unwrap_model
 from .converters.library_layout import shortened
@@ -111,8 +110,6 @@ def fit(model: nn.Module, weights: Mapping[str, Tensor], part: Literal['all', 't
     if part == 'all':
         optional = optional_in(model, weights)
         needed = [name for name in found.new if name not in optional]
-    elif has_own_weights(model) and not any(map(in_backbone, found.loaded)):
-        needed = []
     else:
         needed = [name for name in found.new if in_backbone(name) and not is_constant(own[name])]
         unknown = [name for name in unknown if in_backbone(name)]
@@ -145,12 +142,6 @@ def optional_in(model: nn.Module, weights: Mapping[str, Tensor]) -> set[str]:
                 found |= {key for key, _ in backbone.named_parameters(prefix=name)
                           if key not in weights and pattern.fullmatch(key)}
     return found
-
-
-def has_own_weights(model: nn.Module) -> bool:
-    """Returns whether a part of a model loads weights when it is initialized or built."""
-    return any(loads_weights(getattr(module, 'init_cfg', None)) or getattr(module, 'pretrained', None)
-               for module in model.modules())
 
 
 def is_constant(value: object) -> bool:

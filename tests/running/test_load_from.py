@@ -132,10 +132,3 @@ def test_averages_are_weights():
     model = resnet()
     averages = ExponentialMovingAverage(model)
     assert refusal(model, dict(averages.state_dict()), revise_keys=[(r'^module\.', '')]) is None
-
-
-def test_a_head_alone_is_fine_if_the_backbone_has_weights_of_its_own():
-    model = resnet()
-    head = {name: x for name, x in model.state_dict().items() if 'head' in name}
-    assert 'random' in str(refusal(model, head))
-    assert refusal(resnet(init_cfg=dict(type='Pretrained', checkpoint='a.pth')), head) is None

@@ -1,5 +1,4 @@
 """Writes the authors' weights in this package's layout, or those of a training, to a file for OpenMMLab's configs."""
-import io
 from pathlib import Path
 from typing import Literal
 
@@ -65,13 +64,11 @@ def read_converted(source: str, prefix: str | None = None) -> tuple[dict[str, Te
 
 
 def write_file(weights: dict[str, Tensor], meta: dict, path: Path) -> str:
-    content = io.BytesIO()
-    if path.suffix == '.safetensors':
-        from safetensors.torch import save
-        content.write(save({key: value.clone(memory_format=torch.contiguous_format)  # safetensors refuses shared
-                            for key, value in weights.items()}))
-    else:
-        torch.save(dict(state_dict=weights, meta=meta), content)
-    with replaced_when_complete(path) as part:
-        part.write_bytes(content.getbuffer())
+    with replaced_when_complete(path) as part, part.open('wb') as file:
+        if path.suffix == '.safetensors':
+            from safetensors.torch import save
+            file.write(save({key: value.clone(memory_format=torch.contiguous_format)  # safetensors refuses shared
+                             for key, value in weights.items()}))
+        else:
+            torch.save(dict(state_dict=weights, meta=meta), file)
     return f'{path}: {len(weights)} tensors, {sum(weight.numel() for weight in weights.values()):,} elements'

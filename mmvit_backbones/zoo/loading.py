@@ -3,12 +3,9 @@
 ``checkpoints.py`` reads a checkpoint, and ``state_dicts.py`` finds the weights in it and their layout; here follow
 conversion, sizes and loading.
 """
-import os.path as osp
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib import import_module
-from pkgutil import iter_modules
 from typing import Literal
 
 import torch
@@ -20,10 +17,9 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError, UnknownKeyError
 from ..utils.openmmlab_models import unwrap_model
-from . import converters
 from .checkpoints import read_checkpoint
+from .converters import mvit, swin, vit
 from .converters.layout import Layout
-from .converters.library_layout import LibraryLayout
 from .fitting import OUTPUT_NORM, fit, no_match
 from .settings import setting
 from .source import Weights
@@ -31,14 +27,11 @@ from .state_dicts import OUR_PREFIXES, find_state_dict, strip_prefix
 from .variants import OFFICIAL, VARIANTS, find_variant
 
 TASKS = ('classification', 'backbone')
-IMAGENET_CLASSES = 1000
 RGB = 3
 # A checkpoint may have the keys of several layouts, and then has the one with the most keys.
 LAYOUTS = tuple(sorted(dict.fromkeys(variant.family.layout for variant in VARIANTS.values()),
                        key=lambda layout: -len(layout.keys)))
-MODULES = [import_module(f'{converters.__name__}.{found.name}') for found in iter_modules(converters.__path__)]
-LIBRARY_LAYOUTS = list(dict.fromkeys(
-    layout for module in MODULES for layout in vars(module).values() if isinstance(layout, LibraryLayout)))
+LIBRARY_LAYOUTS = swin.MICROSOFT, swin.TIMM, swin.OPENMMLAB, vit.TIMM, vit.MMPRETRAIN, mvit.TIMM
 
 # ---- checkpoint to model
 
@@ -52,9 +45,8 @@ def load_variant(model: nn.Module, weights: Weights | None, new_head: bool, pref
     Raises:
         CheckpointError: If the weights are unavailable, or do not match the model.
     """
-    if weights and weights.variant:
-        load_checkpoint(model, read_checkpoint(weights.source), weights.source, [weights.variant.family.layout], prefix,
-                        new_head)
+    if weights:
+        load_checkpoint(model, read_checkpoint(weights.source), weights.source, prefix, new_head)
 
 
 @WEIGHT_INITIALIZERS.register_module()
@@ -84,27 +76,25 @@ class PretrainedNeck:
                       logger='current')
 
 
-def load_checkpoint(model: nn.Module, checkpoint: Mapping, source: str, layouts: Collection[Layout] = LAYOUTS,
-                    prefix: str | None = None, new_head: bool = False) -> None:
+def load_checkpoint(model: nn.Module, checkpoint: Mapping, source: str, prefix: str | None = None,
+                    new_head: bool = False) -> None:
     """Loads the weights in a checkpoint of the authors, a framework, an own training loop or this package into a model.
 
     Args:
         model (nn.Module): A backbone, or a model of OpenMMLab.
         checkpoint (Mapping): Content of the file; see :func:`read_checkpoint`.
         source (str): Name of the checkpoint for messages.
-        layouts (Collection[Layout]): Layouts of the authors that the checkpoint may have.
         prefix (str | None): See :func:`find_state_dict`.
         new_head (bool): Whether the model keeps its own head if the numbers of classes differ. Defaults to False.
 
     Raises:
         CheckpointError: See :func:`find_weights` and :func:`load_weights`.
     """
-    weights = find_weights(model, checkpoint, source, layouts, prefix)
+    weights = find_weights(model, checkpoint, source, prefix)
     load_weights(model, with_own_head(weights, model, source, new_head), source)
 
 
-def find_weights(model: nn.Module, checkpoint: Mapping, source: str, layouts: Collection[Layout] = LAYOUTS,
-                 prefix: str | None = None) -> dict[str, Tensor]:
+def find_weights(model: nn.Module, checkpoint: Mapping, source: str, prefix: str | None = None) -> dict[str, Tensor]:
     """Returns the weights in a checkpoint that suit a model, under the model's names.
 
     Weights for RGB images are converted for a model of images with other channels.
@@ -115,15 +105,12 @@ def find_weights(model: nn.Module, checkpoint: Mapping, source: str, layouts: Co
     """
     model = unwrap_model(model)
     own = model.state_dict()
-    weights, layout = find_state_dict(checkpoint, layouts_for(model, layouts), own.keys(), source, prefix)
+    weights, layout = find_state_dict(checkpoint, layouts_for(model), own.keys(), source, prefix)
     if layout is not None:
         weights = layout.convert(weights, source)
     found = next((each for each in OUR_PREFIXES if any(each + name in weights for name in own)), None)
     if found is None:
         raise no_match(model, weights, source)
-    head = weights.get('head.fc.weight')
-    if found and isinstance(head, Tensor) and head.ndim and len(head) != IMAGENET_CLASSES:
-        print_log(f'{source}: the head for {len(head)} classes was not loaded', logger='current')
     weights = strip_prefix(weights, found)
     stem = [name for name, weight in weights.items() if name in own and is_stem(weight, own[name])]
     if stem:
@@ -132,10 +119,10 @@ def find_weights(model: nn.Module, checkpoint: Mapping, source: str, layouts: Co
     return weights | {name: adapt_channels(weights[name], own[name].shape[1]) for name in stem}
 
 
-def layouts_for(model: nn.Module, layouts: Collection[Layout]) -> list[Layout]:
-    """Returns the layouts that a model may load: those of the authors among ``layouts``, then those of libraries."""
+def layouts_for(model: nn.Module) -> list[Layout]:
+    """Returns the layouts that a model may load: those of the authors, then those of libraries."""
     backbone = type(getattr(model, 'backbone', model)).__name__
-    return [*(layout for layout in layouts if not layout.is_shared or layout.network == backbone),
+    return [*(layout for layout in LAYOUTS if not layout.is_shared or layout.network == backbone),
             *(layout for layout in LIBRARY_LAYOUTS if backbone in layout.backbones)]
 
 
@@ -266,12 +253,6 @@ def _as_state(checkpoint: Mapping, source: str) -> dict:
     return {**checkpoint, 'state_dict': weights, 'meta': meta}
 
 
-def _read_file(filename: str, map_location: str | None = None) -> dict:
-    if '://' in filename and not osp.exists(osp.expanduser(filename)):
-        raise FileNotFoundError(f'there is no loader for {filename}')
-    return read_state(filename, map_location)
-
-
 CheckpointLoader.register_scheme(OFFICIAL, read_state, force=True)
 # MMEngine's own, which may execute code in checkpoints, by prefix.
 LOADERS = {prefix: loader for prefix, loader in CheckpointLoader._schemes.items()
@@ -287,7 +268,7 @@ def safe_loading() -> Iterator[None]:
     """
     global _depth
     for prefix in LOADERS:
-        CheckpointLoader.register_scheme(prefix, read_state if prefix else _read_file, force=True)
+        CheckpointLoader.register_scheme(prefix, read_state, force=True)
     _depth += 1
     try:
         yield

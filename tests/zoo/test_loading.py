@@ -49,7 +49,7 @@ def test_pretrained_takes_nothing_else(tmp_path, change, words):
         pretrained(tmp_path / 'other.pth')
 
 
-def test_a_new_head_keeps_the_backbone(tmp_path, logged):
+def test_a_new_head_keeps_the_backbone(tmp_path):
     pytest.importorskip('mmpretrain')
     path = str(tmp_path / 'thousand.pth')
     weights = get_model('vitae_tiny').state_dict()
@@ -64,11 +64,9 @@ def test_a_new_head_keeps_the_backbone(tmp_path, logged):
     with raises(CheckpointError, 'thousand.pth', '5 classes', 'has 1000', 'num_classes=1000'):
         get_model('vitae_tiny', checkpoint=path)
     backbone = {key: x for key, x in own.items() if key.startswith('backbone.')}
-    for name, number in (('five.pth', 5), ('thousand.pth', 1000), ('headless.pth', None)):
+    for name, number in (('five.pth', 5), ('headless.pth', None)):
         torch.save(backbone | ({'head.fc.weight': torch.zeros(number, 256)} if number else {}), tmp_path / name)
         load_checkpoint(model.backbone, read_checkpoint(str(tmp_path / name)), name)
-    assert 'five.pth: the head for 5 classes was not loaded' in logged.text
-    assert logged.text.count('was not loaded') == 1  # the usual head of 1000 classes is not worth a message
     headless = get_model('vitae_tiny', checkpoint=str(tmp_path / 'headless.pth'), num_classes=5).state_dict()
     assert all(torch.equal(headless[key], x) for key, x in backbone.items())
     with raises(CheckpointError, 'headless.pth has no classifier', "task='backbone'", 'num_classes'):

@@ -21,10 +21,11 @@ from mmengine.logging import HistoryBuffer, print_log
 
 from ..errors import CheckpointError, CheckpointNotFoundError, UnreadCheckpointError, UsageError, first_line
 from ..utils import versions
+from ..utils.classes import classes_of
 from ..utils.file_access import problem_of_file
-from .same_run import are_of_one_run, recorded_best
 
 LAST = 'last_checkpoint'  # MMEngine's text file with the path of the last checkpoint
+RUN = 'run'  # key of `meta` with the id of the training
 
 # ---- what a path means
 
@@ -33,7 +34,7 @@ def find_checkpoint(path: str) -> str:
     """Returns the checkpoint of a work dir: the best one of its last training, or else that of ``last_checkpoint``.
 
     The best one is the newest ``best_*.pth`` beside the last one or in the work dir. One of another training
-    (:func:`.are_of_one_run`) is not taken, with a warning. The file ``last_checkpoint`` itself also stands for the
+    (:func:`is_of_run`) is not taken, with a warning. The file ``last_checkpoint`` itself also stands for the
     checkpoint that it names. Other files, and URLs, are returned as they are.
 
     Raises:
@@ -67,18 +68,33 @@ def _best_of_run(best: list[Path], last: str) -> list[Path]:
         newest = read_file(last, mmap=True)
     except CheckpointError:
         return best
-    own = [file for file in best if _is_of_run(file, newest)]
+    own = [file for file in best if is_of_run(file, newest, if_damaged=True)]  # which is reported on load
     if not own:
         print_log(f'{best[0]} is of another training than {last}, and is not used', 'current', logging.WARNING)
     names = {osp.basename(path) for path in recorded_best(newest).values()}
     return sorted(own, key=lambda file: file.name not in names)
 
 
-def _is_of_run(file: Path, checkpoint: dict) -> bool:
+def is_of_run(file: str | Path, checkpoint: dict, if_damaged: bool) -> bool:
+    """Returns whether a file is of the training of a checkpoint, which may have been interrupted, resumed or moved.
+
+    :class:`.OwnFilesHook` records the training in ``meta``. Checkpoints without this record are of one training if
+    their classes are equal. Returns ``if_damaged`` for a file that cannot be read.
+    """
     try:
-        return are_of_one_run(read_file(file, mmap=True), checkpoint)
-    except CheckpointError:  # reported when it is loaded
-        return True
+        before, now = (each.get('meta') or {} for each in (read_file(file, mmap=True), checkpoint))
+    except CheckpointError:
+        return if_damaged
+    if before.get(RUN) and now.get(RUN):
+        return before[RUN] == now[RUN]
+    return classes_of(before.get('dataset_meta')) == classes_of(now.get('dataset_meta'))
+
+
+def recorded_best(checkpoint: dict) -> dict[str, str]:
+    """Returns the paths of the best checkpoints so far that a checkpoint of MMEngine records, by their key there."""
+    info = (checkpoint.get('message_hub') or {}).get('runtime_info')
+    return {key: str(value) for key, value in info.items() if str(key).startswith('best_ckpt') and value
+            } if isinstance(info, dict) else {}
 
 
 def last_of(file: Path) -> str:
@@ -142,7 +158,7 @@ def read_object(path: str | os.PathLike, map_location: str | torch.device | None
         read = partial(_read_torch, map_location=map_location, mmap=mmap)
     try:
         return read(path)
-    except torch.cuda.OutOfMemoryError:  # says nothing about the file
+    except (CheckpointError, torch.cuda.OutOfMemoryError):  # which says nothing about the file
         raise
     except Exception as error:  # a damaged pickle can raise any exception
         raise _error_of(path, error) from error
@@ -163,26 +179,22 @@ def _read_torch(path: str, map_location: str | torch.device | None, mmap: bool) 
     return torch.load(path, map_location=map_location, pickle_module=ListedNames, mmap=mmap)
 
 
-class WrongArchiveError(Exception):
-    """Raised for an archive that is not as torch.save writes it."""
-
-
 def _check_archive(path: str | IO[bytes], with_sums: bool) -> None:
-    """Raises WrongArchiveError for an archive from which PyTorch would read wrong values without an error, or nothing.
+    """Raises CheckpointError for an archive from which PyTorch would read wrong values without an error, or nothing.
 
     PyTorch reads no records that are marked as folders, maps compressed records as they are, and ignores checksums.
     """
     with zipfile.ZipFile(path) as archive:
-        records = archive.infolist()
+        records, name = archive.infolist(), f'checkpoint {archive.filename}'
         names = {osp.basename(info.filename) for info in records}
         if 'data.pkl' not in names:
-            raise WrongArchiveError('is an archive that was not written by torch.save')
+            raise CheckpointError(f'{name} is an archive that was not written by torch.save')
         if 'constants.pkl' in names:
-            raise WrongArchiveError('is a TorchScript archive, not a checkpoint')
+            raise CheckpointError(f'{name} is a TorchScript archive, not a checkpoint')
         if foreign := [info.filename for info in records if info.compress_type or info.external_attr & 0x10]:
-            raise WrongArchiveError(f'was not written by torch.save: {foreign[0]} is compressed or a folder')
+            raise CheckpointError(f'{name} was not written by torch.save: {foreign[0]} is compressed or a folder')
         if with_sums and (part := archive.testzip()):
-            raise WrongArchiveError(f'is truncated or corrupt: the checksum of {part} is wrong')
+            raise CheckpointError(f'{name} is truncated or corrupt: the checksum of {part} is wrong')
 
 
 def _is_intact(path: str) -> bool:
@@ -204,8 +216,6 @@ def _error_of(path: str, error: Exception) -> CheckpointError:
         return UnreadCheckpointError(f'checkpoint {path} cannot be read: {reason}')
     if download:
         problem = download
-    elif isinstance(error, WrongArchiveError):
-        problem = str(error)
     elif isinstance(error, pickle.UnpicklingError):
         problem = _problem_of_pickle(path, error)
     elif _is_intact(path):

@@ -6,9 +6,7 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from ...errors import CheckpointError
-from ...zoo.loading import read_checkpoint
-from ...zoo.same_run import RUN, are_of_one_run, recorded_best
+from ...zoo.reading import RUN, is_of_run, recorded_best
 
 
 @HOOKS.register_module()
@@ -41,7 +39,7 @@ class OwnFilesHook(Hook):
         for key, path in recorded_best(checkpoint).items():
             info = checkpoint['message_hub']['runtime_info']
             own = osp.join(folder, osp.basename(path))
-            if osp.isfile(own) and _is_of_run(own, checkpoint):
+            if is_of_run(own, checkpoint, if_damaged=False):
                 info[key] = own
                 continue
             del info[key]
@@ -55,10 +53,3 @@ def checkpoint_folder(runner: Runner) -> str:
     out_dir = next((hook.out_dir for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
     work_dir = str(runner.work_dir)
     return work_dir if out_dir in (None, work_dir) else osp.join(out_dir, osp.basename(work_dir.rstrip(osp.sep)))
-
-
-def _is_of_run(path: str, checkpoint: dict) -> bool:
-    try:
-        return are_of_one_run(read_checkpoint(path, mmap=True), checkpoint)
-    except CheckpointError:
-        return False

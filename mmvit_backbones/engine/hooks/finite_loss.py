@@ -1,6 +1,7 @@
 """Stops training if the loss or the weights are NaN or inf."""
 import math
 
+import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -34,7 +35,7 @@ class FiniteLossHook(Hook):
         self.max_steps, self.steps = max_steps, 0
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
-        loss = loss_of(runner, outputs) if outputs and 'loss' in outputs else 0.
+        loss = torch.as_tensor((outputs or {}).get('loss', 0.)).item()
         self.steps = self.steps + 1 if largest(not math.isfinite(loss)) else 0
         if self.steps >= self.max_steps:
             found = 'finite here, but NaN or inf in another process' if math.isfinite(loss) else loss
@@ -43,12 +44,6 @@ class FiniteLossHook(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if found := first_not_finite(state_of(checkpoint)):
             raise TrainingError(f'iteration {checkpoint["meta"]["iter"]}: {found}; no checkpoint is saved. {REMEDY}')
-
-
-def loss_of(runner: Runner, outputs: dict) -> float:
-    """Returns the loss of a step; with MMEngine's ``RuntimeInfoHook``, which has brought it to the CPU, from there."""
-    recorded = runner.message_hub.log_scalars.get('train/loss')
-    return float(outputs['loss'] if recorded is None else recorded.current())
 
 
 def state_of(checkpoint: dict) -> dict:

@@ -20,15 +20,9 @@ from ..zoo.loading import load_variant
 from ..zoo.settings import setting
 from ..zoo.source import open_weights
 from ..zoo.variants import VARIANTS, Variant, list_models, official_name, task_of
-from .timm_networks import TimmClassifier, take_indices
+from .timm_networks import TimmClassifier
 
 SAVED_WEIGHTS = ['model.safetensors', 'pytorch_model.bin']  # as timm names them
-
-
-def check_arguments(arguments: dict) -> None:
-    """Raises ValueError if arguments name what MMEngine builds, which in a hub's config could be any function."""
-    for name in {'type', 'init_cfg', '_scope_'} & arguments.keys():
-        raise ValueError(f'{name} cannot be an argument of a network, got {arguments[name]!r}')
 
 
 def entry_point(name: str) -> Callable[..., nn.Module]:
@@ -40,7 +34,7 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
 
     def create(pretrained: bool = False, pretrained_cfg: str | dict | PretrainedCfg | None = None,
                pretrained_cfg_overlay: dict | None = None, cache_dir: str | None = None, features_only: bool = False,
-               in_chans: int = 3, num_classes: int = 1000, out_indices: int | Sequence[int] | None = None,
+               in_chans: int = 3, num_classes: int = 1000, out_indices: int | tuple[int, ...] | None = None,
                global_pool: str | None = None, img_size: int | Sequence[int] | None = None,
                strict_img_size: bool = False, dynamic_img_size: bool = True, pretrained_model_args: dict | None = None,
                device: str | torch.device | None = None, dtype: torch.dtype | None = None, **arguments) -> nn.Module:
@@ -49,7 +43,8 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
         if strict_img_size or not dynamic_img_size:
             raise ValueError('strict_img_size must be False and dynamic_img_size True, because networks read images of '
                              f'any size, got {strict_img_size} and {dynamic_img_size}')
-        check_arguments(arguments)
+        for refused in {'type', 'init_cfg', '_scope_'} & arguments.keys():  # any function, in a hub's config
+            raise ValueError(f'{refused} cannot be an argument of a network, got {arguments[refused]!r}')
         cfg = config_of(name, pretrained_cfg, pretrained_cfg_overlay)
         size = None if img_size is None else height_and_width(img_size, 'img_size')
         if size:
@@ -66,9 +61,8 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
         model = TimmClassifier(variant, cfg, (num_classes or 1000) if has_head else 0, in_chans, img_size=side,
                                weights=weights or open_weights(known, variant), **arguments)
         if features_only:
-            indices = feature_indices(model, out_indices)
             load_variant(model.backbone, weights, new_head=False)
-            features: Any = FeatureGetterNet(model, tuple(indices))
+            features: Any = FeatureGetterNet(model, default_indices(model) if out_indices is None else out_indices)
             features.pretrained_cfg = features.default_cfg = cfg
             return features.to(device, dtype)
         if global_pool:
@@ -93,11 +87,10 @@ def config_of(name: str, given: str | dict | PretrainedCfg | None, overlay: dict
     return asdict(cfgs.default) | (given or {}) | (overlay or {}) | dict(architecture=f'mm_{name}')
 
 
-def feature_indices(model: TimmClassifier, out_indices: int | Sequence[int] | None) -> list[int]:
-    """Returns the maps of ``features_only``: by default all, or those of the last three blocks of a plain network."""
-    if out_indices is None and model.backbone.plain_blocks is not None:
-        out_indices = min(3, len(model.feature_info))
-    return take_indices(len(model.feature_info), out_indices, 'out_indices')
+def default_indices(model: TimmClassifier) -> int:
+    """Returns how many of the last maps ``features_only`` has: all, or those of three blocks of a plain network."""
+    count = len(model.feature_info)
+    return count if model.backbone.plain_blocks is None else min(3, count)
 
 
 def file_of(cfg: dict) -> str | None:

@@ -4,14 +4,14 @@ from typing import Any
 
 import torch.fx
 from mmengine.registry import MODELS
+from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from ..backbones import Backbone
 from ..backbones.truncation import prune_intermediate_layers
 from ..necks import LayerNormPooling
-from ..utils.image_sizes import height_and_width
 from ..utils.openmmlab_models import init_weights
-from ..zoo.settings import has_img_size, setting
+from ..zoo.settings import setting
 from ..zoo.source import Weights
 from ..zoo.variants import Variant
 
@@ -50,19 +50,13 @@ def to_format(x: Tensor, output_fmt: str) -> Tensor:
     return x.permute(0, 3, 1, 2).contiguous() if output_fmt == 'NCHW' else x
 
 
-def take_indices(num_levels: int, indices: int | Sequence[int] | None, name: str) -> list[int]:
+def take_indices(num_levels: int, indices: Any) -> list[int]:
     """Returns ascending indices of levels from timm's forms: None for all, an int for the last ones, or negative ones.
 
     Raises:
-        ValueError: If ``indices`` are out of range.
+        AssertionError: If ``indices`` are out of range.
     """
-    given = range(num_levels) if indices is None else indices
-    if isinstance(given, int):
-        given = range(num_levels - given, num_levels) if 0 < given <= num_levels else ()
-    taken = [index + num_levels if index < 0 else index for index in given]
-    if not taken or not all(0 <= index < num_levels for index in taken):
-        raise ValueError(f'{name} must be a number of maps from 1 to {num_levels}, or indices from {-num_levels} to '
-                         f'{num_levels - 1}, got {indices}')
+    taken, _ = feature_take_indices(num_levels, indices)
     return sorted(set(taken))
 
 
@@ -81,9 +75,6 @@ class Pooling(nn.Module):
         if self.pool_type == 'token':
             return x[:, 0]
         return x[:, 1:].mean(1) if self.has_tokens else x.mean((2, 3))
-
-    def extra_repr(self) -> str:
-        return repr(self.pool_type)
 
 
 def add_dense_logits(logits: Tensor, dense: Tensor) -> Tensor:
@@ -156,10 +147,8 @@ class TimmClassifier(nn.Module):
                  drop_rate: float = 0., img_size: int | None = None, weights: Weights | None = None,
                  **arguments) -> None:
         super().__init__()
-        if img_size is not None and has_img_size(variant):
-            arguments['img_size'] = img_size
-        config = {**setting(variant, weights=weights).backbone, **variant.family.classifier, 'in_channels': in_chans,
-                  **arguments}
+        own = setting(variant, weights=weights, img_size=img_size).backbone
+        config = {**own, **variant.family.classifier, 'in_channels': in_chans, **arguments}
         self.backbone: Backbone = MODELS.build(config)
         init_weights(self.backbone)
         self.in_chans = in_chans
@@ -218,21 +207,6 @@ class TimmClassifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(images))
 
-    def set_input_size(self, img_size: int | Sequence[int] | None = None, patch_size: None = None) -> None:
-        """Changes nothing, because the networks read images of any size.
-
-        Args:
-            img_size (int | Sequence[int] | None): Side, or height and width, in pixels. Defaults to None.
-            patch_size (None): Cannot be changed.
-
-        Raises:
-            ValueError: If ``img_size`` is invalid, or ``patch_size`` is given.
-        """
-        if patch_size is not None:
-            raise ValueError(f'patch_size must be None, because the networks have a fixed stem, got {patch_size}')
-        if img_size is not None:
-            height_and_width(img_size, 'img_size')
-
     def forward_intermediates(self, images: Tensor, indices: int | Sequence[int] | None = None, norm: bool = False,
                               stop_early: bool = False, output_fmt: str = 'NCHW',
                               intermediates_only: bool = False) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
@@ -249,12 +223,13 @@ class TimmClassifier(nn.Module):
             intermediates_only (bool): Whether to return the maps only, and to end after the last of them.
 
         Raises:
-            ValueError: If ``output_fmt`` or ``indices`` are not supported.
+            ValueError: If ``output_fmt`` is not supported.
+            AssertionError: If ``indices`` are out of range.
         """
         formats = ('NCHW', 'NHWC') if self.backbone.plain_blocks is None else ('NCHW', 'NHWC', 'NLC')
         if output_fmt not in formats:
             raise ValueError(f'output_fmt must be one of {formats}, got {output_fmt!r}')
-        taken = take_indices(len(self.feature_info), indices, 'indices')
+        taken = take_indices(len(self.feature_info), indices)
         ends = taken[-1] + 1 if stop_early or intermediates_only else len(self.feature_info)
         maps: list[Tensor] = []
         out: Any = None
@@ -275,9 +250,9 @@ class TimmClassifier(nn.Module):
             prune_head (bool): Whether to remove the last layer and the pooling.
 
         Raises:
-            ValueError: If ``indices`` are out of range.
+            AssertionError: If ``indices`` are out of range.
         """
-        taken = take_indices(len(self.feature_info), indices, 'indices')
+        taken = take_indices(len(self.feature_info), indices)
         prune_intermediate_layers(self.backbone, taken[-1] + 1, prune_norm)
         self.feature_info = self.feature_info[:taken[-1] + 1]
         if prune_head:

@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 from ..utils.installation import install_command
 from ..utils.openmmlab_models import init_weights
 from .loading import check_task, load_variant
-from .settings import has_img_size, setting
+from .settings import setting
 from .source import Weights, open_weights
 from .variants import Variant, find_variant, official_name
 
@@ -62,16 +62,13 @@ def get_model(name: str, task: Literal['classification', 'backbone'] = 'classifi
     if num_classes is not None and (task == 'backbone' or num_classes < 1):
         raise ValueError("num_classes must be at least 1 and requires task='classification', got "
                          f'num_classes={num_classes} and task={task!r}')
-    for argument, value in dict(in_channels=in_channels, img_size=img_size).items():
-        if value is not None and value < 1:
-            raise ValueError(f'{argument} must be at least 1, got {value}')
+    if img_size is not None and img_size < 1:
+        raise ValueError(f'img_size must be at least 1, got {img_size}')
     if in_channels != 3:
         backbone_overrides['in_channels'] = in_channels
-    if img_size is not None and has_img_size(variant):
-        backbone_overrides['img_size'] = img_size
-    source = official_name(variant, pretrained) if pretrained else None if checkpoint is None else str(checkpoint)
-    weights = open_weights(source, variant)
-    config = model_config(variant, task, num_classes or 1000, weights, **backbone_overrides)
+    named = official_name(variant, pretrained) if pretrained else checkpoint and str(checkpoint)
+    weights = open_weights(named, variant)
+    config = model_config(variant, task, num_classes or 1000, weights, img_size, **backbone_overrides)
     if task == 'classification':
         import_mmpretrain()
     model = MODELS.build(config)
@@ -81,12 +78,12 @@ def get_model(name: str, task: Literal['classification', 'backbone'] = 'classifi
 
 
 def model_config(variant: Variant, task: str, num_classes: int = 1000, weights: Weights | None = None,
-                 **backbone_overrides) -> dict:
+                 img_size: int | None = None, **backbone_overrides) -> dict:
     """Returns the config of the mmpretrain classifier or of the bare backbone, depending on the task.
 
-    The backbone's arguments are those of :func:`.setting` for the weights, unless they are given.
+    The backbone's arguments are those of :func:`.setting` for the weights and ``img_size``, unless they are given.
     """
-    found = setting(variant, 'classification', weights)
+    found = setting(variant, 'classification', weights, img_size)
     if task == 'backbone':
         return {**found.backbone, **backbone_overrides}
     family = variant.family

@@ -45,7 +45,8 @@ class Setting:
     test: Resize
 
 
-def setting(variant: Variant, task: Task = 'classification', weights: Any = None) -> Setting:
+def setting(variant: Variant, task: Task = 'classification', weights: Any = None, img_size: int | None = None
+            ) -> Setting:
     """Returns the setting of a network for a task, with given weights.
 
     Args:
@@ -53,6 +54,8 @@ def setting(variant: Variant, task: Task = 'classification', weights: Any = None
         task (str): ``'classification'``, or ``'dense'`` for detectors and segmenters, whose arguments the weights of
             one bring for any task. Defaults to ``'classification'``.
         weights (Weights | None): See :func:`.open_weights`. Defaults to None: random weights.
+        img_size (int | None): Side of the images for which a position embedding is created; networks without one ignore
+            it. Defaults to None: that of the weights.
 
     Raises:
         UsageError: If ``task`` is unknown.
@@ -66,8 +69,8 @@ def setting(variant: Variant, task: Task = 'classification', weights: Any = None
         backbone |= {**family.dense, **variant.dense}
     for word in tag.split('_'):
         backbone |= family.options.get(word, {})
-    side = int(tag) if tag.isdigit() else variant.img_size
-    if side != variant.img_size and has_img_size(variant):
+    side = img_size or (int(tag) if tag.isdigit() else variant.img_size)
+    if side != variant.img_size and 'img_size' in signature(MODELS.module_dict[family.backbone]).parameters:
         backbone['img_size'] = side
     images = weights and weights.images or Normalization(family.mean, family.std)
     return Setting(backbone, images, Resize(side, **{**family.test, **variant.test, **family.tests.get(tag, {})}))
@@ -99,8 +102,3 @@ def as_one(value: Any) -> tuple:
     """Returns a value for all stages, or the values of the stages if they differ."""
     values = tuple(value) if isinstance(value, (list, tuple)) else (value, )
     return values[:1] if len(set(values)) == 1 else values
-
-
-def has_img_size(variant: Variant) -> bool:
-    """Returns whether the backbone takes ``img_size``, the image side of a position embedding."""
-    return 'img_size' in signature(MODELS.module_dict[variant.family.backbone]).parameters

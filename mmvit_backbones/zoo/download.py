@@ -59,8 +59,6 @@ def locked(path: Path, variable: str = 'MMVIT_HOME') -> Iterator[None]:
     """
     from filelock import FileLock
     lock = FileLock(path)
-    if path.parts[0] == '~':  # the user has neither HOME nor an entry in the system's list of users
-        raise CheckpointError(f'{path.parent} cannot be written: there is no home folder; set {variable}')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()

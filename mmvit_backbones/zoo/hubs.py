@@ -77,15 +77,9 @@ def fetch_openmmlab(name: str) -> Path:
     url: str = urls.get(model, '')
     if not url.startswith(('http://', 'https://')):
         raise CheckpointNotFoundError(f'{name}: MMEngine has no URL for this name{near_names(model, urls)}')
-    with _downloading(name, url):
-        return _fetch_to_hub(url)
-
-
-def _fetch_to_hub(url: str) -> Path:
-    """Returns the file of a URL in torch hub's cache, and downloads it if it is missing."""
     path = Path(torch.hub.get_dir(), 'checkpoints', url.rpartition('/')[2])
     if not os.path.exists(path):
-        with locked(path.with_name(f'{path.name}.lock'), 'TORCH_HOME'):
+        with _downloading(name, url), locked(path.with_name(f'{path.name}.lock'), 'TORCH_HOME'):
             if not path.exists():
                 digest = re.search(r'-([0-9a-f]{8,})\.', path.name)
                 torch.hub.download_url_to_file(url, str(path), hash_prefix=digest and digest[1], progress=False)

@@ -217,12 +217,12 @@ def test_missing_weights_are_errors(servers):
         get_model('restv2_tiny', 'backbone', pretrained=True, checkpoint='file.pth')
 
 
-@pytest.mark.parametrize('answer, host', [(drives.say_nothing, 'github.com'), (drives.dribble(CONTENT), 'the server')])
-def test_a_server_that_sends_nothing_times_out(servers, monkeypatch, answer, host):
+@pytest.mark.parametrize('answer', [drives.say_nothing, drives.dribble(CONTENT)])
+def test_a_server_that_sends_nothing_times_out(servers, monkeypatch, answer):
     monkeypatch.setattr(web, 'TIMEOUT', 0.2)
     monkeypatch.setattr(web, 'RETRIES', 0)
     servers.answers[RELEASE_URL] = answer
-    with raises(CheckpointError, f'no connection to {host} (', 'timed out)'):
+    with raises(CheckpointError, RELEASE_URL, 'timed out'):
         fetch(RELEASE)
 
 
@@ -231,22 +231,20 @@ def test_a_missing_connection_is_reported_with_its_host(servers, monkeypatch):
         closed.bind(('127.0.0.1', 0))
         url = f'http://127.0.0.1:{closed.getsockname()[1]}'
         monkeypatch.setenv('https_proxy', url)
-        with raises(CheckpointError, 'no connection to github.com through the proxy', 'Connection refused'):
+        with raises(CheckpointError, 'github.com', 'proxy', 'Connection refused'):
             fetch(RELEASE)
-        with raises(CheckpointError, 'no connection to drive.google.com through the proxy', 'Connection refused'):
+        with raises(CheckpointError, 'drive.google.com', 'proxy', 'Connection refused'):
             fetch(WEIGHTS['reswin_tiny'])
         monkeypatch.setenv('NO_PROXY', '127.0.0.1')
-        with raises(CheckpointError, 'no connection to 127.0.0.1 (', 'Connection refused)'):
+        with raises(CheckpointError, '127.0.0.1', 'Connection refused'):
             fetch_url(f'{url}/model.pth')
 
 
 @pytest.mark.parametrize('answer, words', [
     (drives.serve(CONTENT, breaks=10), ['incomplete']),
-    (drives.serve(CONTENT, length=False), ['larger than', '0.1 MB']),
     (drives.redirect(RELEASE_URL), ['redirects']), (drives.redirect('file:///etc/passwd'), ['file:///etc/passwd']),
-    (drives.page('', 500), ['500'])], ids=['ends early', 'endless', 'in circles', 'to a file', 'error'])
-def test_server_errors_are_reported_in_one_line(servers, monkeypatch, answer, words):
-    monkeypatch.setattr(web, 'MAX_BYTES', 1e5)
+    (drives.page('', 500), ['500'])], ids=['ends early', 'in circles', 'to a file', 'error'])
+def test_server_errors_are_reported_in_one_line(servers, answer, words):
     servers.answers[RELEASE_URL] = answer
     with raises(CheckpointError, *words) as caught:
         fetch(RELEASE)

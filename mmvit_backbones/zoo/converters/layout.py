@@ -2,7 +2,6 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from mmengine.logging import print_log
 from torch import Tensor
@@ -73,14 +72,11 @@ def convert_parts(others: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     If a key is unknown or a value is not a tensor, logs the key and returns an empty dict.
     """
-    names = layout_of(others)
-    found = {key: match_name(key, names) for key in others}
-    if unknown := [key for key, match in found.items()
-                   if match is None or match.replacement is not None and not isinstance(others[key], Tensor)]:
-        print_log(f"the detector's pyramid and heads are not converted: {unknown[0]!r} is not a weight of detectron2's "
-                  'Mask R-CNN or RetinaNet', logger='current')
+    try:
+        converted = rename(others, layout_of(others), 'detectron2 Mask R-CNN or RetinaNet', 'the checkpoint')
+    except UnknownKeyError as error:
+        print_log(f"the detector's pyramid and heads are not converted: {error}", logger='current')
         return {}
-    converted = rename(others, names, 'detectron2', 'the checkpoint')
     return {key: order_by_ratio(x) if key.startswith('bbox_head.retina_') else x for key, x in converted.items()}
 
 
@@ -89,19 +85,16 @@ def from_zero(template: str, group: int = 1) -> Callable[[re.Match], str]:
     return lambda match: match.expand(template.format(int(match[group]) - 1))
 
 
-class Match(NamedTuple):
-    """A match of a module's name, its replacement, and the rest of the key."""
-    match: re.Match
-    replacement: Replacement
-    parameter: str
-
-
-def match_name(key: str, names: Names) -> Match | None:
-    """Returns the match of the first pattern that matches the name of a module, or of another key as a whole."""
+def new_name(key: str, names: Names) -> str | None:
+    """Returns our name for a key of the authors: '' if the tensor is dropped, and None if no pattern matches."""
     module, dot, parameter = key.rpartition('.')
     name, parameter = (module, dot + parameter) if parameter in PARAMETERS else (key, '')
-    matches = ((re.fullmatch(pattern, name), replacement) for pattern, replacement in names.items())
-    return next((Match(match, replacement, parameter) for match, replacement in matches if match), None)
+    for pattern, replacement in names.items():
+        if match := re.fullmatch(pattern, name):
+            if replacement is None:
+                return ''
+            return (replacement(match) if callable(replacement) else match.expand(replacement)) + parameter
+    return None
 
 
 def rename(state_dict: Mapping[str, Tensor], names: Names, network: str, source: str) -> dict[str, Tensor]:
@@ -115,14 +108,12 @@ def rename(state_dict: Mapping[str, Tensor], names: Names, network: str, source:
     """
     renamed = {}
     for key, value in state_dict.items():
-        found = match_name(key, names)
-        if found is None:
+        name = new_name(key, names)
+        if name is None:
             raise UnknownKeyError(f'{source}: {key!r} is not a key of a published {network} checkpoint')
-        match, replacement, parameter = found
-        if replacement is None:
+        if not name:
             continue
         if not isinstance(value, Tensor):
             raise UnknownKeyError(f'{source}: the value of {key!r} must be a tensor, got a {type(value).__name__}')
-        ours = replacement(match) if callable(replacement) else match.expand(replacement)
-        renamed[ours + parameter] = value
+        renamed[name] = value
     return renamed

@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from ...errors import UnknownKeyError
-from .layout import Layout, match_name
+from .layout import Layout, new_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,19 +37,17 @@ class LibraryLayout(Layout):
         own = {key.removeprefix(prefix): x for key, x in weights.items() if key not in others}
         if self.prepare is not None:
             own = self.prepare(own)
-        found = {key: match_name(key, self.names) for key in own}
-        unknown = [key for key, match in found.items() if match is None]
+        names = {key: new_name(key, self.names) for key in own}
+        unknown = [key for key, name in names.items() if name is None]
         if other := [key for key in unknown if is_learned(key) and not key.endswith('_token')]:
             raise UnknownKeyError(f'{source} is for another network: {len(other)} keys are not those of a '
                                   f'{self.network}: {shortened(other)}')
         converted = self.rename({key: x for key, x in own.items() if key not in unknown}, source)
         converted |= {key: others.pop(key) for key in ('head.fc.weight', 'head.fc.bias') if key in others}
-        dropped = [key for key, match in found.items() if match and match.replacement is None and is_learned(key)]
-        for reason, keys in (('have no place in the network', dropped), ('are unknown', unknown),
-                             ('belong to other parts', list(others))):
-            if keys:
-                print_log(f'{source}: {len(keys)} keys of the {self.network} {reason} and were left out: '
-                          f'{shortened(keys)}', logger='current')
+        dropped = [key for key, name in names.items() if name == '' and is_learned(key)]
+        if left := [*dropped, *unknown, *others]:
+            print_log(f'{source}: {len(left)} keys have no place in the network and were left out: {shortened(left)}',
+                      logger='current')
         return converted
 
 

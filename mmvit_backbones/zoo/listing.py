@@ -7,14 +7,14 @@ from pathlib import Path
 from ..errors import CheckpointError, UsageError
 from .download import cached_file, fetch
 from .variants import VARIANTS, find_names
-from .weights import OTHER_FILES, WEIGHTS, PublishedFile
+from .weights import BY_BROWSER, OTHER_FILES, WEIGHTS, PublishedFile, host_of
 
 
 def state_of(weights: PublishedFile) -> str:
-    """Returns ``cached``, ``download`` or, if only a browser can download the file, ``browser``."""
+    """Returns ``cached``, ``download`` or, if all hosts ask for a click or an account, ``browser``."""
     if os.path.exists(cached_file(weights)):
         return 'cached'
-    return 'browser' if weights.needs_browser else 'download'
+    return 'browser' if all(host_of(url) in BY_BROWSER for url in weights.urls) else 'download'
 
 
 def describe_networks(pattern: str = '*') -> list[dict]:

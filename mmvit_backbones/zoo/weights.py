@@ -44,11 +44,6 @@ class PublishedFile:
         """Returns the name of the file in the cache and on a mirror."""
         return self.name + self.suffix
 
-    @property
-    def needs_browser(self) -> bool:
-        """Returns whether no library can download the file: its hosts ask for a click or an account."""
-        return all(host_of(url) in BY_BROWSER for url in self.urls)
-
 
 def host_of(url: str) -> str:
     """Returns the service that hosts a URL according to ``HOSTS``, or the URL's host name for other hosts."""

@@ -139,20 +139,6 @@ def test_same_number_of_images_per_step_in_other_processes_is_a_warning(saved, t
         assert (text in log_of(folder)) == ('process(es)' in log_of(folder)) == bool(meta)
 
 
-@pytest.mark.parametrize('before, now, words', [
-    ([], [dict(type='EMAHook')], ['no EMAHook', 'momentum=0.1']), ([dict(type='EMAHook')], [], ['no EMAHook']),
-    ([dict(type='EMAHook')], [dict(type='EMAHook', momentum=0.2)], ['momentum=0.1', 'momentum=0.2']),
-    ([dict(type='EMAHook')], [dict(type='EMAHook')], [])])
-def test_other_averages_than_those_of_the_checkpoint_are_a_warning(before, now, words, tmp_path):
-    own = dict(type='ExactResumeHook')
-    averages = [[own, *(dict(momentum=0.1) | hook for hook in hooks)] for hooks in (before, now)]
-    runner_of(tmp_path / 'run', custom_hooks=averages[0], train_cfg=dict(by_epoch=True, max_epochs=1)).train()
-    runner_of(tmp_path / 'next', custom_hooks=averages[1], resume=True,
-              load_from=str(tmp_path / 'run/epoch_1.pth')).train()
-    said = [line for line in log_of(tmp_path / 'next').splitlines() if 'the checkpoint was written with' in line]
-    assert len(said) == bool(words) and all(word in line for line in said for word in words)
-
-
 def test_checkpoint_without_this_hook_is_resumed(tmp_path):
     runner_of(tmp_path / 'plain', train_cfg=dict(by_epoch=True, max_epochs=1), custom_hooks=[],
               train_dataloader=loader_of(length=16)).train()

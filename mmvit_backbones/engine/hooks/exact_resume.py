@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_rank, get_world_size
-from mmengine.hooks import EMAHook, Hook
+from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapperDict, ReduceOnPlateauParamScheduler
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
@@ -63,7 +63,7 @@ class ExactResumeHook(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         checkpoint['meta'].update(
             world_size=get_world_size(), batch_size=batch_size_of(runner), epoch_length=epoch_length(runner),
-            optimizers=optimizers_of(runner), averages=averages_of(runner))
+            optimizers=optimizers_of(runner))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         meta = checkpoint.get('meta', {})
@@ -71,7 +71,6 @@ class ExactResumeHook(Hook):
             return
         check_resumed(runner.train_dataloader.dataset, meta)
         check_steps(runner, meta)
-        warn_of_other_averages(runner, meta)
         use_settings(runner, checkpoint)
 
 
@@ -98,25 +97,6 @@ def optimizers_of(runner: Runner) -> list[str]:
     wrapper: Any = runner.optim_wrapper
     wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
     return [type(each.optimizer).__name__ for each in wrappers]
-
-
-def averages_of(runner: Runner) -> list[str]:
-    """Returns the settings of the averages of the weights that hooks keep."""
-    return [', '.join(f'{name}={value}' for name, value in hook.ema_cfg.items())
-            for hook in runner.hooks if isinstance(hook, EMAHook)]
-
-
-def warn_of_other_averages(runner: Runner, meta: dict) -> None:
-    """Warns if a resumed run averages weights otherwise than the run of the checkpoint, or only one of them does."""
-    now = averages_of(runner)
-    before = meta.get('averages', now)
-    if before == now:
-        return
-    effect = '' if before and now else (
-        '; the average starts from the weights of the checkpoint' if now else
-        '; the run goes on from the average, with the state of an optimizer for other weights')
-    was, has = (f'EMAHook ({"; ".join(settings)})' if settings else 'no EMAHook' for settings in (before, now))
-    runner.logger.warning(f'the checkpoint was written with {was}, but this run has {has}{effect}')
 
 
 def check_steps(runner: Runner, meta: dict) -> None:

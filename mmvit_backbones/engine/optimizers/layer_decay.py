@@ -106,9 +106,8 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
         found = set()
         for path, module in model.named_modules():
             tables: Any = getattr(module, 'tables_tokens_and_gates', set)
-            names = tables()
-            found |= {id(parameter) for name, parameter in (module.named_parameters() if names else ())
-                      if name in names and not any(key in f'{path}.{name}' for key in keys)}
+            found |= {id(module.get_parameter(name)) for name in tables()
+                      if not any(key in f'{path}.{name}' for key in keys)}
         return found
 
     def scales(self, model: nn.Module) -> dict[int, float]:
@@ -125,16 +124,11 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
         known = {name[:end] for name in names for end in ends_of(name)}
         if unknown := [name for name in self.new or () if name not in known]:
             raise ValueError(f'paramwise_cfg.new has {unknown[0]!r}, which is no part of {type(model).__name__}')
-        if self.decay_rate == self.pretrained_mult == 1:
-            return {}
         distances: dict[int, int] = {}  # from the output
         for backbone in backbones.values():
-            if self.decay_rate == 1 and not any(depth_functions(backbone)):  # without decay, none are needed
-                distances |= {id(parameter): 0 for parameter in backbone.parameters()}
-                continue
-            depths = depths_of(backbone, self.decay_type)
+            depths = {} if self.decay_rate == 1 else depths_of(backbone, self.decay_type)
             for name, parameter in backbone.named_parameters():
-                depth, num_depths = depths[name]
+                depth, num_depths = depths.get(name, (0, 1))  # without decay, all are at the output
                 distances[id(parameter)] = num_depths - 1 - depth
         return {id(parameter): self.pretrained_mult * self.decay_rate**distances.get(id(parameter), 0)
                 for name, parameter in names.items()

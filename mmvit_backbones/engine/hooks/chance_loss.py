@@ -1,5 +1,4 @@
 """Says that a training has not learned more than the frequencies of the classes."""
-import logging
 from typing import Any
 
 import torch
@@ -37,9 +36,9 @@ class ChanceLossHook(Hook):
         losses = runner.message_hub.get_scalar('train/loss').data[0][-max(1, steps // 10):]
         loss, chance = float(losses.mean()), float(torch.distributions.Categorical(self.counts).entropy())
         if loss > MOST * chance:
-            runner.logger.log(logging.WARNING, f'step {runner.iter + 1}: the mean loss of the last {len(losses)} steps '
-                              f'is {loss:.3g}, and {chance:.3g} by guessing after the frequencies of the classes; '
-                              'a lower learning rate may help')
+            runner.logger.warning(f'step {runner.iter + 1}: the mean loss of the last {len(losses)} steps is '
+                                  f'{loss:.3g}, and {chance:.3g} by guessing after the frequencies of the classes; a '
+                                  'lower learning rate may help')
 
 
 def labels_of(data_batch: Any) -> list[Tensor]:

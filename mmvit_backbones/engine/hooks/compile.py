@@ -3,7 +3,6 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
-from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -26,7 +25,7 @@ class CompileHook(Hook):
     The backbone of another library is compiled as a whole.
 
     Where nothing can be compiled, because a compiler or Triton is missing, for example, training runs eagerly after a
-    warning. The first process decides this for all.
+    warning.
 
     Eager blocks and PyTorch's limit of graphs are restored when training ends. MMEngine calls no hook after an
     exception, so a program that goes on after one must call :meth:`restore`, as ``mmvit.train`` does.
@@ -45,9 +44,7 @@ class CompileHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         model: Any = unwrap_model(runner.model)
-        reasons = [why_not_compiled(next(model.parameters()).device, self.backend) if is_main_process() else None]
-        broadcast_object_list(reasons)
-        if reason := reasons[0]:
+        if reason := why_not_compiled(next(model.parameters()).device, self.backend):
             runner.logger.warning(f'nothing is compiled, because {reason}; training runs eagerly')
             return
         self.training.enter_context(limits_kept())

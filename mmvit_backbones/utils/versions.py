@@ -6,7 +6,6 @@ from typing import TypeVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils import _pytree
 
 from ..errors import UsageError
 
@@ -50,7 +49,6 @@ def constant_in_graphs(function: Function) -> Function:
 
 
 debug_unwrap = getattr(torch.func, 'debug_unwrap', lambda x: x)  # since PyTorch 2.7
-tree_leaves = getattr(_pytree, 'tree_leaves', lambda tree: _pytree.tree_flatten(tree)[0])
 
 
 def allows_tf32() -> bool:
@@ -70,14 +68,11 @@ def plain_attention() -> AbstractContextManager:
 
 
 if hasattr(torch, 'get_autocast_dtype'):
-    is_autocast_enabled, get_autocast_dtype = torch.is_autocast_enabled, torch.get_autocast_dtype
-else:  # before 2.4, CPUs have separate functions, and other devices use the ones for CUDA
+    is_autocast_enabled = torch.is_autocast_enabled
+else:  # before 2.4, CPUs have a separate function, and other devices use the one for CUDA
 
     def is_autocast_enabled(device_type: str) -> bool:
         return torch.is_autocast_cpu_enabled() if device_type == 'cpu' else torch.is_autocast_enabled()
-
-    def get_autocast_dtype(device_type: str) -> torch.dtype:
-        return torch.get_autocast_cpu_dtype() if device_type == 'cpu' else torch.get_autocast_gpu_dtype()
 
 
 def autocast(device_type: str, dtype: torch.dtype) -> AbstractContextManager:

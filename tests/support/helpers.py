@@ -14,6 +14,7 @@ from mmengine.fileio.handlers import YamlHandler
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
 from torch import Tensor, nn
+from torch.utils import _pytree
 from yapf.yapflib import yapf_api
 
 import mmvit_backbones  # noqa: F401  registers the networks
@@ -22,6 +23,8 @@ from mmvit_backbones.utils import versions
 ROOT = Path(__file__).resolve().parents[2]  # of the repository
 needs_half = pytest.mark.skipif(versions.is_older('2.4'), reason='float16 on CPUs requires PyTorch 2.4')
 HALF_DTYPES = [pytest.param(torch.float16, marks=needs_half), torch.bfloat16]
+# Since PyTorch 2.2.
+tree_leaves = getattr(_pytree, 'tree_leaves', lambda tree: _pytree.tree_flatten(tree)[0])
 each_network = pytest.mark.parametrize('network', sorted(TINY_CONFIGS))
 
 

@@ -4,6 +4,7 @@ from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
+from helpers import tree_leaves
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -118,7 +119,7 @@ def storage_key(tensor: Tensor) -> int:
 
 
 def tensors_in(x: object) -> list[Tensor]:
-    return [leaf for leaf in versions.tree_leaves(x) if isinstance(leaf, Tensor)]
+    return [leaf for leaf in tree_leaves(x) if isinstance(leaf, Tensor)]
 
 
 def count_classifier(name: str) -> dict[str, dict[str, int]]:

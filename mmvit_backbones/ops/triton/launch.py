@@ -77,11 +77,6 @@ def warps_of(constants: dict, dtype: torch.dtype, warp_size: int) -> int:
     return max(threads // warp_size, 1)
 
 
-def num_blocks(size: int, block: int) -> int:
-    """Returns the number of blocks that cover a dimension."""
-    return (size + block - 1) // block
-
-
 def block_of(size: int) -> int:
     """Returns the block size for a dimension: a power of two, and at least 16, which ``tl.dot`` requires."""
     # Not triton.next_power_of_2, which takes as long as operators of PyTorch.

@@ -22,9 +22,10 @@ import triton.language as tl
 from torch import Tensor
 
 from ..graphs import is_traced
+from ..sizes import ceil_div
 from . import WINDOWS
 from .blocks import dot, is_inside, load_block, load_rows, store_block, store_rows
-from .launch import block_of, jit, kernel_operator, launch, matmul_precision, num_blocks, with_strides
+from .launch import block_of, jit, kernel_operator, launch, matmul_precision, with_strides
 
 BLOCK = 32  # rows and keys per block; larger blocks of 128 channels would not fit in registers
 MAX_WINDOW_CHANNELS = 32  # of these windows; with more, registers would be spilled
@@ -204,7 +205,7 @@ def forward(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, alpha: Tensor,
     out, logits = tokens(q), q.new_empty((b, windows, heads, n, m))
     lse = q.new_empty((b, windows, heads, n), dtype=torch.float32)
     blocks = blocks_of(q, k, prev, bias, mask)
-    launch(_forward_kernel, (b * windows * heads, num_blocks(n, blocks['BLOCK'])), *with_strides(q, k, v),
+    launch(_forward_kernel, (b * windows * heads, ceil_div(n, blocks['BLOCK'])), *with_strides(q, k, v),
            *optional(prev, logits, q), *optional(bias, logits, q), *optional(mask, logits, q), alpha, d**-0.5,
            out, logits, lse, windows, heads, n, m, HAS_PREV=prev is not None, HAS_BIAS=bias is not None,
            HAS_MASK=mask is not None, **blocks)
@@ -222,7 +223,7 @@ def grad_rows(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, alpha: Tenso
     """
     (b, windows, heads, n, d), m = q.shape, k.shape[3]
     blocks = blocks_of(q, k, prev, mask)
-    grid = b * windows * heads, num_blocks(n, blocks['BLOCK'])
+    grid = b * windows * heads, ceil_div(n, blocks['BLOCK'])
     grad_q, grad_logits = tokens(q), torch.empty_like(logits)
     grad_alpha = lse.new_empty((0, ) if prev is None else grid)
     grad_k, grad_v = ((torch.empty_like(x) for x in (k, v)) if blocks['TOKENS'] else
@@ -241,7 +242,7 @@ def grad_keys(q: Tensor, k: Tensor, v: Tensor, alpha: Tensor, mask: Tensor | Non
     """Returns the gradients of k and v, with the same memory layouts as k and v."""
     (b, windows, heads, n, d), m = q.shape, k.shape[3]
     grad_k, grad_v = torch.empty_like(k), torch.empty_like(v)
-    launch(_grad_keys_kernel, (b * windows * heads, num_blocks(m, BLOCK)), *with_strides(q),
+    launch(_grad_keys_kernel, (b * windows * heads, ceil_div(m, BLOCK)), *with_strides(q),
            *optional(mask, logits, q), *with_strides(grad), alpha, d**-0.5, logits, lse, grad_logits,
            *with_strides(grad_k, grad_v), windows, heads, n, m, d, HAS_PREV=has_prev, HAS_MASK=mask is not None,
            BLOCK=BLOCK, BLOCK_D=block_of(d), PRECISION=matmul_precision(q.dtype))

@@ -35,7 +35,8 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET,
         ImportError: If onnx or onnxscript is not installed.
         OSError: If the file cannot be written.
     """
-    check_opset(opset)
+    if opset < 18:
+        raise UsageError(f'opset must be at least 18, got {opset}')
     sides = None if size is None else height_and_width(size)
     weight = next(model.parameters())
     if weight.dtype != torch.float32 or weight.device.type != 'cpu':
@@ -50,11 +51,6 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET,
     if program.model.opset_imports[''] != opset:  # onnxscript only logs that it cannot convert the graph
         raise UsageError(f'opset must be at least 18 and supported by the installed onnxscript, got {opset}')
     save(program, path)
-
-
-def check_opset(opset: int) -> None:
-    if opset < 18:
-        raise UsageError(f'opset must be at least 18, got {opset}')
 
 
 def signature_of(network: Any) -> tuple[int, list[str]]:

@@ -66,8 +66,8 @@ def get_model(name: str, task: Literal['classification', 'backbone'] = 'classifi
         raise ValueError(f'img_size must be at least 1, got {img_size}')
     if in_channels != 3:
         backbone_overrides['in_channels'] = in_channels
-    named = official_name(variant, pretrained) if pretrained else checkpoint and str(checkpoint)
-    weights = open_weights(named, variant)
+    source = official_name(variant, pretrained) if pretrained else None if checkpoint is None else str(checkpoint)
+    weights = open_weights(source, variant)
     config = model_config(variant, task, num_classes or 1000, weights, img_size, **backbone_overrides)
     if task == 'classification':
         import_mmpretrain()

@@ -14,9 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mmvit_backbones.backbones import Backbone
-from mmvit_backbones.backbones.refiner_vit import RefinerAttention, SharedAttention
 from mmvit_backbones.backbones.regionvit import RegionViT
-from mmvit_backbones.backbones.remvitv2 import PooledAttention
 from mmvit_backbones.backbones.reswin import Windows
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.layers.plain_attention import WindowAttention
@@ -24,15 +22,14 @@ from mmvit_backbones.utils.file_access import check_file, check_outputs
 from mmvit_backbones.zoo.reading import find_checkpoint
 
 from ..utils.images import read_rgb
-from .drawn_networks import drawn_network, pixel_of
+from .drawn_networks import drawn_network, normalize
 from .figures import save_figure, wrapped
 
 MULTIPLE = 32  # sides of the network's input are multiples of this, so the maps of all stages cover all pixels
+TITLE: dict = dict(fontsize=9, pad=3)  # of a panel
 SCALE = 0.08  # width of a color scale, in panels
 HEADS = 2  # drawn beside their mean
 VALUES = ('pool_v', 'value', 'kv', 'kqv', 'qkv')  # modules whose last output channels are attention values
-
-Maps = dict[str, Tensor]  # kind, e.g. 'attention' -> weights (heads, h, w)
 
 
 def draw_attention(image: str, network: str, out: str, *, checkpoint: str | None = None,
@@ -40,7 +37,7 @@ def draw_attention(image: str, network: str, out: str, *, checkpoint: str | None
                    size: int = 224, blocks: Sequence[int] | None = None) -> None:
     """Draws the attention of one pixel in all blocks of a network in one figure, which has a row per block.
 
-    The title has the network and its weights; a color scale, in which gray is 0, is beside each block's maps of a kind.
+    The title has the network and its weights; a color scale, in which gray is 0, is beside each block's maps.
 
     Args:
         image (str): Image file.
@@ -60,12 +57,11 @@ def draw_attention(image: str, network: str, out: str, *, checkpoint: str | None
     """
     check_file(image, 'image')
     check_outputs('out', [out], [image, checkpoint and find_checkpoint(checkpoint)])
-    backbone, normalize, checkpoint = drawn_network(network, checkpoint, pretrained)
+    backbone, statistics, checkpoint = drawn_network(network, checkpoint, pretrained)
     source = read_rgb(image)
     pixels = resize(source, size)
-    images = normalize(pixels)
     queries = place(query, source.size, pixels.shape[1:])
-    found = record(backbone, images, queries)
+    found = record(backbone, normalize(pixels, statistics), queries)
     names = list(found)
     numbers = range(len(found)) if blocks is None else blocks
     if not all(0 <= number < len(found) for number in numbers):
@@ -90,15 +86,20 @@ def resize(image: Image.Image, size: int) -> Tensor:
 # ---- recording
 
 
-def record(backbone: Backbone, images: Tensor, queries: Tensor) -> dict[str, Maps]:
-    """Returns the attention maps of each block for the query weights ``(H, W)`` in an image ``(1, 3, H, W)``.
+def record(backbone: Backbone, images: Tensor, queries: Tensor) -> dict[str, Tensor]:
+    """Returns the attention maps ``(heads, h, w)`` of each block for the query weights in an image.
+
+    Args:
+        backbone (Backbone): The network.
+        images (Tensor): The image, ``(1, 3, H, W)``.
+        queries (Tensor): Weights of its pixels, ``(H, W)``.
 
     Attention outputs a weighted sum of values, so the gradient of the output with respect to the values gives the
     weights. This also holds for shifts, masks, pooled keys, refined maps and varied-size windows.
     """
     if isinstance(backbone, RegionViT):
         raise UsageError('network must not be a RegionViT, which attends to windows together with regional tokens')
-    blocks: dict[str, Maps] = {}
+    blocks: dict[str, Tensor] = {}
     rows, columns = (-(-side // backbone.strides[-1]) for side in images.shape[2:])
     attentions: dict[str, Any] = {name: attn for name, block in backbone.named_blocks().items()
                                   if values_of(attn := getattr(block, 'attn', None)) is not None}
@@ -120,26 +121,25 @@ def values_of(attn: Any) -> Any:
 
 
 class Watcher:
-    """Hooks on an attention module that store its maps in ``blocks[name]``.
+    """Hooks on an attention module that store its maps ``(heads, h, w)`` in ``blocks[name]``.
 
     Args:
         attn (nn.Module): Module with an output projection ``proj`` and one of ``VALUES``.
         name (str): Name of the block.
         queries (Tensor): Weights of the query positions ``(H, W)``.
         patches (tuple[int, int]): Numbers of rows and columns of the tokens, if they are flattened.
-        blocks (dict): Dict to store the maps in, by name of the block.
+        blocks (dict): Dict to store the maps in.
     """
 
     attn: Any  # its attributes depend on the network
 
     def __init__(self, attn: nn.Module, name: str, queries: Tensor, patches: tuple[int, int],
-                 blocks: dict[str, Maps]) -> None:
+                 blocks: dict[str, Tensor]) -> None:
         self.attn, self.name, self.queries, self.patches, self.blocks = attn, name, queries, patches, blocks
         self.num_heads = getattr(attn, 'num_heads', 1)
         self.hooks = [attn.register_forward_pre_hook(self.start, with_kwargs=True),
                       values_of(attn).register_forward_hook(self.take_values),
-                      attn.get_submodule('proj').register_forward_pre_hook(self.record_attention),
-                      attn.register_forward_hook(self.record_residual)]
+                      attn.get_submodule('proj').register_forward_pre_hook(self.record_attention)]
         if hasattr(attn, 'up'):  # ResTv2 also adds upsampled values to the output, which are not part of the attention
             self.hooks.append(attn.get_submodule('up').register_forward_pre_hook(
                 lambda module, inputs: inputs[0].detach()))
@@ -158,7 +158,7 @@ class Watcher:
         grid = size_of(out) if out.ndim == 4 else self.grid
         weights = self.pool(grid)[..., None]
         weights_of_values = self.gradient((weights * self.first_channels(to_map(out, grid))).sum())
-        self.keep('attention', self.place_values(weights_of_values))
+        self.blocks[self.name] = self.place_values(weights_of_values).detach()
         return out.detach()
 
     def gradient(self, output: Tensor) -> Tensor:
@@ -189,20 +189,6 @@ class Watcher:
             x = x[top:top + self.grid[0], left:left + self.grid[1]]
         return x.permute(2, 0, 1)
 
-    def keep(self, kind: str, maps: Tensor) -> None:
-        self.blocks.setdefault(self.name, {})[kind] = maps.detach()
-
-    def record_residual(self, attn: nn.Module, inputs: tuple, outputs: Tensor | tuple[Tensor, Tensor]) -> None:
-        """Stores the logits passed to the next block."""
-        if not isinstance(outputs, tuple) or isinstance(attn, (RefinerAttention, SharedAttention)):
-            return  # no residual; Refiner-ViT returns its attention maps instead
-        if hasattr(attn, 'window_size'):
-            return  # logits of ReSwin's windows
-        logits = outputs[1][0]
-        grids = attn.logits_shape(self.grid)[1:] if isinstance(attn, PooledAttention) else (*self.grid, *self.grid)
-        logits = logits.reshape(-1, *grids)
-        self.keep('residual', torch.einsum('qr,hqrkl->hkl', self.pool(size_of(logits)), logits))
-
 
 def size_of(x: Tensor) -> tuple[int, int]:
     """Returns height and width of ``(1, H, W, ...)``."""
@@ -219,56 +205,53 @@ def to_map(x: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def place(query: tuple[int, int] | None, image_size: tuple[int, int], shape: Sequence[int]) -> Tensor:
-    """Returns query weights ``(H, W)``, with 1 at the position of a pixel of the image file and 0 elsewhere."""
-    queries, pixel = torch.zeros(*shape), pixel_of(query, *image_size)
-    x, y = (position * new // old for position, old, new in zip(pixel, image_size, reversed(shape)))
-    queries[y, x] = 1
+    """Returns query weights ``(H, W)``, with 1 at the position of a pixel of the image file and 0 elsewhere.
+
+    The pixel is the center by default; raises UsageError if it is not in the image.
+    """
+    width, height = image_size
+    x, y = query or (width // 2, height // 2)
+    if not (0 <= x < width and 0 <= y < height):
+        raise UsageError(f'query must be inside the image of {width} x {height} pixels (width x height), got {x},{y}')
+    queries = torch.zeros(*shape)
+    queries[y * shape[0] // height, x * shape[1] // width] = 1
     return queries
 
 
 # ---- the figure
 
 
-def draw(pixels: Tensor, queries: Tensor, blocks: dict[str, Maps], path: str, title: str) -> None:
+def draw(pixels: Tensor, queries: Tensor, blocks: dict[str, Tensor], path: str, title: str) -> None:
     """Draws a row per block: the image with the query position, the mean over the heads, and the first heads.
 
-    The panels of a kind of map in a row have one color scale, which is beside them.
+    The maps in a row have one color scale, which is beside them.
     """
-    kinds = list(dict.fromkeys(kind for maps in blocks.values() for kind in maps))
-    widths = [1, *[*[1] * (1 + HEADS), SCALE] * len(kinds)]
+    widths = [*[1] * (2 + HEADS), SCALE]
     aspect = pixels.shape[1] / pixels.shape[2]
-    figure = Figure(figsize=(2 * sum(widths) + 0.5 * len(kinds), (2 * aspect + 0.4) * len(blocks) + 0.4))
+    figure = Figure(figsize=(2 * sum(widths) + 0.5, (2 * aspect + 0.4) * len(blocks) + 0.4))
     grid = figure.subplots(len(blocks), len(widths), squeeze=False, width_ratios=widths)
-    for row, (name, maps_by_kind) in zip(grid, blocks.items()):
-        label(row[0], name)
+    for row, (name, maps) in zip(grid, blocks.items()):
+        for axes in row[:-1]:  # a block may have fewer heads
+            axes.axis('off')
+        row[0].set_title(name, **TITLE)
         row[0].imshow(pixels.byte().permute(1, 2, 0).numpy())
         y, x = divmod(int(queries.argmax()), queries.shape[1])
         row[0].plot(x, y, marker='+', color='red', markersize=9, markeredgewidth=2)
-        panels = iter(row[1:])
-        for kind in kinds:
-            maps = maps_by_kind[kind]
-            shown = [('mean', maps.mean(0)), *((f'head {i}', maps[i] if i < len(maps) else None) for i in range(HEADS))]
-            largest, lowest = float(maps.abs().max()), float(maps.min())
-            drawn = []
-            for (text, heat), axes in zip(shown, panels):
-                label(axes, f'{kind}, {text}' if heat is not None else '')
-                if heat is not None:
-                    drawn.append(show(axes, pixels, heat, largest, lowest < 0))
-            scale = figure.colorbar(drawn[0], cax=next(panels), ticks=MaxNLocator(4))
-            scale.ax.tick_params(labelsize=7, pad=1, length=2)
+        shown = dict(mean=maps.mean(0), **{f'head {i}': heat for i, heat in enumerate(maps[:HEADS])})
+        largest, is_signed = float(maps.abs().max()), bool(maps.min() < 0)
+        drawn = [show(axes, f'attention, {text}', pixels, heat, largest, is_signed)
+                 for axes, (text, heat) in zip(row[1:], shown.items())]
+        scale = figure.colorbar(drawn[0], cax=row[-1], ticks=MaxNLocator(4))
+        scale.ax.tick_params(labelsize=7, pad=1, length=2)
     figure.suptitle(wrapped(title, 15 * len(widths)), y=0.995, fontsize=12)  # above the color scale of the first row
     figure.tight_layout(pad=0.3)
     save_figure(figure, path, dpi=100)
 
 
-def label(axes: Axes, title: str) -> None:
-    axes.axis('off')
-    axes.set_title(title, fontsize=9, pad=3)
-
-
-def show(axes: Axes, pixels: Tensor, heat: Tensor, largest: float, is_signed: bool) -> AxesImage:
+def show(axes: Axes, title: str, pixels: Tensor, heat: Tensor, largest: float, is_signed: bool) -> AxesImage:
     """Draws a map over the image in gray, in colors that end at ``largest``."""
     _, height, width = pixels.shape
+    axes.set_title(title, **TITLE)
     axes.imshow(pixels.mean(0).numpy(), cmap='gray')
     colors: dict = dict(cmap='coolwarm', vmin=-largest) if is_signed else dict(cmap='inferno', vmin=0)
     return axes.imshow(heat.masked_fill(heat == 0, torch.nan).numpy(), alpha=0.65, vmax=largest,

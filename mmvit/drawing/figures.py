@@ -18,8 +18,5 @@ def save_figure(figure: Figure, path: str | Path, **options) -> None:
     Raises:
         UsageError: If the disk is full; there is no partial file.
     """
-    path = Path(path)
-    if not path.suffix:
-        path = path.with_suffix(f'.{figure.canvas.get_default_filetype()}')
     with replaced_when_complete(path) as part:
-        figure.savefig(part, format=path.suffix[1:], **options)
+        figure.savefig(part, **options)

@@ -17,7 +17,7 @@ def draw_networks(out):
 
 
 def draw_maps(out):
-    maps = {'0: a': {'attention': torch.rand(1, 32, 32)}}
+    maps = {'0: a': torch.rand(1, 32, 32)}
     attention.draw(torch.zeros(3, 32, 32), torch.eye(32), maps, str(out), f'rest_lite, weights {PATH}')
 
 

@@ -3,10 +3,9 @@
     mmvit draw attention IMAGE --network remvitv2_tiny --pretrained --query 120,80
     mmvit draw attention IMAGE --network reswin_tiny --checkpoint CHECKPOINT
 
-Each row shows one block: the mean over its heads, and the first two heads. ReViT and ReMViTv2 also show the
-attention residual, i.e. the logits passed to the next block. In maps of both signs, which residuals and Refiner-ViT's
+Each row shows one block: the mean over its heads, and the first two heads. In maps of both signs, which Refiner-ViT's
 refined maps are, red is positive and blue negative. The title has the network and its weights; a color scale, in which
-gray is 0, is beside each block's maps of a kind.
+gray is 0, is beside each block's maps.
 """
 from argparse import ArgumentParser, Namespace
 

@@ -9,12 +9,12 @@ from mmvit_backbones.errors import UsageError
 
 from ..utils.images import SUFFIXES, images_in, is_hidden
 from .class_lists import check_class_names, in_another_form
-from .folders import FolderData, Split, describe_layout, format_name, output_folder, relate_to, report_files, write_file
+from .folders import FolderData, Split, format_name, output_folder, relate_to, report_files, write_file
 from .rasters import Raster
 from .rules import Rule, apply, suspicion
 
-LAYOUT = ('train/CLASS/ and val/CLASS/; or, with val_fraction=0.1 (--val-fraction 0.1), train/CLASS/ or CLASS/ '
-          'alone')
+LAYOUT = ('train/CLASS/ and val/CLASS/; for a training also, with val_fraction=0.1 (--val-fraction 0.1), train/CLASS/ '
+          'or CLASS/ alone')
 
 
 @dataclass
@@ -31,9 +31,9 @@ class ClassFolder:
         return [name for name, files in self.val.items() if files]
 
 
-def _with(number: int, part: str) -> Callable[[ClassFolder], list[int]]:
-    """Returns a function that finds the classes with a number of images in a part."""
-    return lambda data: [i for i, name in enumerate(data.classes) if len(getattr(data, part).get(name, ())) == number]
+def _without_images(part: str) -> Callable[[ClassFolder], list[int]]:
+    """Returns a function that finds the classes without images in a part."""
+    return lambda data: [i for i, name in enumerate(data.classes) if not getattr(data, part).get(name)]
 
 
 # A comment says what happens without the rule in mmpretrain.
@@ -43,7 +43,7 @@ CLASS_RULES = [
          'a classifier needs at least two classes, got {ids} alone; are the folders of the classes in it?',
          evaluation=''),
     # the class is never predicted
-    Rule('classes without training images', 'classes', _with(0, 'train'),
+    Rule('classes without training images', 'classes', _without_images('train'),
          'the classes {ids} have no training images; every class must have some', evaluation=''),
     # a traceback after the first epoch
     Rule('no validation images', 'classes', lambda data: range(0 if data.of_val else len(data.classes)),
@@ -55,11 +55,9 @@ CLASS_RULES = [
          'the validation data have the classes {ids}, which the training lacks; it has {data.classes}{detail}',
          detail=lambda data, i: in_another_form([data.of_val[i]], data.classes)),
     # the accuracy is one of fewer classes
-    suspicion('classes without validation images', 'classes', lambda data: _with(0, 'val')(data) if data.of_val else [],
+    suspicion('classes without validation images', 'classes',
+              lambda data: _without_images('val')(data) if data.of_val else [],
               'there are no validation images of the classes {ids}', None),
-    # all that is learned of the class is one image
-    Rule('classes with a single training image', 'classes', _with(1, 'train'),
-         '{count} of {total} classes have a single training image: {ids}; add some', 'warning', ''),
 ]
 
 
@@ -81,11 +79,10 @@ def read_class_folder(folder: str | os.PathLike, *, val_fraction: float | None =
             images or other classes in ``val/``, or an image cannot be read.
     """
     folder, split, is_test = os.fspath(folder), Split(val_fraction, split_seed), classes is not None
-    layout = describe_layout(LAYOUT, is_test)
-    prefixes = split.find_parts(folder, layout, is_test)
+    prefixes = split.find_parts(folder, LAYOUT, is_test)
     if not is_test:
         split.check_others(folder, prefixes.values())
-    found = class_images(folder, prefixes.values(), layout)
+    found = class_images(folder, prefixes.values())
     images = {part: dict(found[prefix]) for part, prefix in prefixes.items()}
     classes = tuple(images['train'] if classes is None else classes)
     if val_fraction is not None:
@@ -109,7 +106,7 @@ def read_class_folder(folder: str | os.PathLike, *, val_fraction: float | None =
     return data
 
 
-def class_images(folder: str, parts: Iterable[str], layout: str = LAYOUT) -> dict[str, dict[str, list[str]]]:
+def class_images(folder: str, parts: Iterable[str]) -> dict[str, dict[str, list[str]]]:
     """Returns the images of each class in the subfolders ``parts`` of a data set's folder.
 
     Returns:
@@ -124,7 +121,7 @@ def class_images(folder: str, parts: Iterable[str], layout: str = LAYOUT) -> dic
         entries = [entry for entry in os.scandir(root) if not is_hidden(entry.name)] if osp.isdir(root) else []
         names = sorted(entry.name for entry in entries if entry.is_dir())
         if not names:
-            raise UsageError(f'there is no folder {osp.join(root, "CLASS", "")}; expected {layout}')
+            raise UsageError(f'there is no folder {osp.join(root, "CLASS", "")}; expected {LAYOUT}')
         check_class_names(names, root)
         found[part] = {name: [osp.join(name, image) for image in images_in(osp.join(root, name), left)]
                        for name in names}

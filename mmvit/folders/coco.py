@@ -1,9 +1,8 @@
 """Reads a COCO file once, into its entries and columns of their values, on which the rules are applied."""
-import io
 import json
 import os.path as osp
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import product
 from typing import Any
@@ -11,16 +10,15 @@ from typing import Any
 import numpy as np
 
 from mmvit_backbones.errors import UsageError, first_line
-from mmvit_backbones.utils.file_access import decode_text, read_bytes
+from mmvit_backbones.utils.file_access import read_bytes
 
 from ..utils.distributed import is_first_process, warn
-from ..utils.images import digest_of, images_in
+from ..utils.images import images_in
 from ..utils.shell import short_path
 from .class_lists import is_name
 from .rasters import Raster
 from .segmentations import are_numbers, is_given, mask_box
 
-BYTE_ORDER_MARK = b'\xef\xbb\xbf'  # of UTF-8
 REQUIRED = dict(images=('id', 'file_name'), annotations=('image_id', 'category_id'), categories=('id', 'name'))
 
 
@@ -32,8 +30,6 @@ class Coco:
         file (str): Path of the file.
         content (dict): Its content, which repairs change.
         folder (str): Folder of the images.
-        has_mark (bool): Whether the file starts with a byte order mark. Defaults to False.
-        digest (str): Digest of the file. Defaults to '': not known.
         classes (Sequence[str] | None): Classes that the categories must have in this order. Defaults to None: any.
         ids (Sequence[int]): Category ids of the classes in the file of the training. Defaults to 1, 2, ...
         needs_masks (bool): Whether the masks of objects are used. Defaults to False.
@@ -43,13 +39,10 @@ class Coco:
     file: str
     content: dict
     folder: str
-    has_mark: bool = False
-    digest: str = ''
     classes: Sequence[str] | None = None
     ids: Sequence[int] = ()
     needs_masks: bool = False
     is_evaluated: bool = True
-    _real: Any = field(default_factory=lambda: cache(osp.realpath), repr=False)
 
     @classmethod
     def read(cls, file: str, folder: str) -> 'Coco':
@@ -60,17 +53,15 @@ class Coco:
         """
         data = read_bytes(file)
         try:
-            content = json.loads(decode_text(data, file))
+            content = json.loads(data.decode())
             for key, fields in REQUIRED.items():
                 for entry, name in product(content[key], fields):
                     _check_value(key, name, entry)
             if empty := [key for key in REQUIRED if not content[key]]:  # mmdet trains on nothing
                 raise ValueError(f'{empty[0]} is empty')
-        except UsageError:
-            raise
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(f'{file} is not in COCO format: {first_line(error)}') from error
-        return cls(file, content, folder, data.startswith(BYTE_ORDER_MARK), digest_of(io.BytesIO(data)))
+        return cls(file, content, folder)
 
     # ---- entries
 
@@ -153,16 +144,9 @@ class Coco:
     def path(self, image: dict) -> str:
         return osp.join(self.folder, image['file_name'])
 
-    def place(self, path: str) -> str:
-        """Returns a path that is absolute and without links in the folders' names."""
-        return osp.join(self._real(osp.dirname(path)), osp.basename(path))
-
     def rasters(self, images: Iterable[dict]) -> list[Raster]:
         """Returns those of some images that exist, with the sizes that the file states."""
-        by_runs = {annotation['image_id'] for annotation in self.annotations
-                   if self.needs_masks and isinstance(annotation.get('segmentation'), dict)}
-        return [Raster(path, size_of(image), has_run_lengths=image['id'] in by_runs) for image in images
-                if osp.isfile(path := self.path(image))]
+        return [Raster(path, size_of(image)) for image in images if osp.isfile(path := self.path(image))]
 
 
 def _check_value(key: str, name: str, entry: dict) -> None:
@@ -176,10 +160,17 @@ def _check_value(key: str, name: str, entry: dict) -> None:
 
 def report_images(coco: Coco) -> None:
     """Prints how many images a COCO file lists, and warns if their folder has images that are not listed."""
-    listed = {coco.place(coco.path(image)) for image in coco.images}
-    found = {coco.place(osp.join(coco.folder, name)): name for name in images_in(coco.folder)}
+    real = cache(osp.realpath)
+
+    def place(path: str) -> str:
+        """Returns a path that is absolute and without links in the folders' names."""
+        return osp.join(real(osp.dirname(path)), osp.basename(path))
+
+    listed = {place(coco.path(image)) for image in coco.images}
+    found = images_in(coco.folder)
+    left = [name for name in found if place(osp.join(coco.folder, name)) not in listed]
     text = f'{osp.join(short_path(coco.folder), "")}: {len(listed)} images in the annotation file'
-    if left := sorted(found[place] for place in found.keys() - listed):
+    if left:
         warn(f'{text}; {len(left)} of {len(found)} images are not in it and are left out, e.g. {left[0]}')
     elif is_first_process():
         print(text)

@@ -14,11 +14,11 @@ from ..utils.distributed import is_first_process, warn
 from .class_lists import in_another_form
 from .coco import Coco, report_images
 from .coco_rules import WITHOUT_OBJECTS, coco_problems
-from .folders import FolderData, Split, describe_layout, output_folder, relate_to, write_file
+from .folders import FolderData, Split, output_folder, relate_to, write_file
 from .rules import Problem, apply
 
-LAYOUT = ('annotations/instances_train.json, annotations/instances_val.json, train/ and val/; or, with '
-          'val_fraction=0.1 (--val-fraction 0.1), annotations/instances_train.json and train/, or '
+LAYOUT = ('annotations/instances_train.json, annotations/instances_val.json, train/ and val/; for a training also, '
+          'with val_fraction=0.1 (--val-fraction 0.1), annotations/instances_train.json and train/, or '
           "annotations/instances.json and images/; YOLO's, Pascal VOC's and Roboflow's formats are converted as in "
           'docs/own_data.md')
 
@@ -58,7 +58,7 @@ def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = 
         files_of_boxes = ', '.join(coco.file for coco in cocos.values())
         print(f'no object has a mask, crowds aside, in {files_of_boxes}: boxes are used alone')
     problems: list[Problem] = []
-    paths, contents, ids = {}, {}, ()
+    repaired, ids = set(), ()
     for file, coco in cocos.items():
         coco.needs_masks, coco.classes, coco.ids, changes = has_masks, classes, ids, []
         if others := coco.used_names.difference(classes or coco.names):
@@ -68,32 +68,36 @@ def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = 
         classes, ids = classes or coco.names, ids or tuple(category['id'] for category in coco.categories)
         if changes:
             warn(f'{coco.file}: repaired in a copy, the file stays as it is: {"; ".join(changes)}')
-        parts = [part for part in files if files[part] == file]
-        for part, content in zip(parts, divide(coco, split, problems) if len(parts) == 2 else [coco.content]):
-            contents[part], paths[part] = content, osp.join(folder, file)
-            if len(parts) == 2 and part == 'train':
-                some = replace(coco, content=content, classes=tuple(coco.used_names))
-                problems += apply([WITHOUT_OBJECTS], some, False, place=f'{coco.file}, training images')
-            if changes or len(parts) == 2:
-                check_outputs('out', [osp.join(out, f'instances_{part}.json')], [coco.file for coco in cocos.values()])
-                paths[part] = write_file(out, f'instances_{part}.json', json.dumps(content))
-    for coco in cocos.values():
-        report_images(coco)
+            repaired.add(file)
+    contents = {part: cocos[file].content for part, file in files.items()}
+    if val_fraction is not None:
+        whole = cocos[files['val']]
+        contents = divide(whole, split, problems)
+        some = replace(whole, content=contents['train'], classes=tuple(whole.used_names))
+        problems += apply([WITHOUT_OBJECTS], some, False, place=f'{whole.file}, training images')
     assert classes is not None
     metainfo = dict(classes=tuple(classes), palette=class_palette(len(classes)))
     if len(ids) == len(classes):
         metainfo['category_ids'] = ids
-    datasets = {
-        part: dict(type='CocoDataset', data_root=osp.join(folder, ''),
-                   ann_file=file if paths[part] == osp.join(folder, file) else relate_to(folder, paths[part]),
-                   data_prefix=dict(img=osp.join(prefixes[part], '')), metainfo=metainfo)
-        for part, file in files.items()}
+    datasets, paths = {}, {}
+    for part, file in files.items():
+        path, ann_file = osp.join(folder, file), file
+        if val_fraction is not None or file in repaired:
+            name = f'instances_{part}.json'
+            check_outputs('out', [osp.join(out, name)], [coco.file for coco in cocos.values()])
+            path = write_file(out, name, json.dumps(contents[part]))
+            ann_file = relate_to(folder, path)
+        paths[part] = path
+        datasets[part] = dict(type='CocoDataset', data_root=osp.join(folder, ''), ann_file=ann_file,
+                              data_prefix=dict(img=osp.join(prefixes[part], '')), metainfo=metainfo)
+    for coco in cocos.values():
+        report_images(coco)
     rasters = {part: cocos[files[part]].rasters(content['images']) for part, content in contents.items()}
     data = FolderData(
         datasets.get('train', {}), datasets['val'], tuple(classes),
         len(contents['train']['images']) if 'train' in contents else 0, len(contents['val']['images']), has_masks,
         paths['val'], max(map(count_most_objects, contents.values())), rasters, tuple(problems),
-        {coco.file: coco.digest for coco in cocos.values()})
+        tuple(coco.file for coco in cocos.values()))
     if check_files:
         data.check()
     return data
@@ -101,8 +105,7 @@ def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = 
 
 def _find_files(folder: str, split: Split, is_test: bool) -> tuple[dict[str, str], dict[str, str]]:
     """Returns the folder of images and the annotation file of each part, relative to the data set's folder."""
-    layout = describe_layout(LAYOUT, is_test)
-    prefixes = split.find_parts(folder, layout, is_test)
+    prefixes = split.find_parts(folder, LAYOUT, is_test)
     files = {part: osp.join('annotations', f'instances_{part}.json') for part in prefixes}
     if split.val_fraction is not None:
         if not osp.isfile(osp.join(folder, files['train'])):
@@ -110,7 +113,7 @@ def _find_files(folder: str, split: Split, is_test: bool) -> tuple[dict[str, str
         files['val'] = files['train']
     for file in files.values():
         if not osp.isfile(osp.join(folder, file)):
-            raise UsageError(f'there is no file {osp.join(folder, file)}; expected {layout}')
+            raise UsageError(f'there is no file {osp.join(folder, file)}; expected {LAYOUT}')
     return prefixes, files
 
 
@@ -120,14 +123,14 @@ def count_most_objects(content: dict) -> int:
     return max(counts.values(), default=0)
 
 
-def divide(coco: Coco, split: Split, problems: Sequence[Problem]) -> list[dict]:
-    """Splits the content of a COCO file; returns one part for training and one for validation.
+def divide(coco: Coco, split: Split, problems: Sequence[Problem]) -> dict[str, dict]:
+    """Splits the content of a COCO file into that of 'train' and that of 'val'.
 
     Raises:
         UsageError: If the split leaves a part without objects, or without a class of several images; not for
             ``problems`` that are errors, which are reported instead.
     """
-    content, parts, classes = coco.content, [], {}
+    content, parts, classes = coco.content, {}, {}
     files = {image['id']: image['file_name'] for image in coco.images}
     if not any(problem.is_error for problem in problems):
         names = {category['id']: category['name'] for category in coco.categories}
@@ -136,9 +139,9 @@ def divide(coco: Coco, split: Split, problems: Sequence[Problem]) -> list[dict]:
             if not (annotation.get('iscrowd') or annotation.get('ignore')) and annotation['category_id'] in names:
                 classes[files[annotation['image_id']]].add(names[annotation['category_id']])
     chosen = split.choose(coco.folder, [files.values()], classes)
-    for is_val in False, True:
-        images = [image for image in coco.images if (image['file_name'] in chosen) is is_val]
+    for part in 'train', 'val':
+        images = [image for image in coco.images if (image['file_name'] in chosen) is (part == 'val')]
         ids = {image['id'] for image in images}
         annotations = [annotation for annotation in content['annotations'] if annotation['image_id'] in ids]
-        parts.append(dict(content, images=images, annotations=annotations))
+        parts[part] = dict(content, images=images, annotations=annotations)
     return parts

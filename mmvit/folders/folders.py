@@ -37,7 +37,7 @@ class FolderData:
         most_objects (int): The most objects in an image of a detector's data. Defaults to 0.
         rasters (dict[str, list[Raster]]): The images and masks of 'train' and 'val'.
         problems (tuple[Problem, ...]): What is wrong with names and annotations.
-        digests (dict[str, str]): Digests of the files that were read, by their paths.
+        annotations (tuple[str, ...]): The files with annotations or names of classes.
     """
 
     train: dict
@@ -50,7 +50,7 @@ class FolderData:
     most_objects: int = 0
     rasters: dict[str, list[Raster]] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
-    digests: dict[str, str] = field(default_factory=dict)
+    annotations: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Looks at all images and masks, and prints warnings; takes some 0.1 ms for each JPEG file.
@@ -72,8 +72,8 @@ class FolderData:
             few.append(Problem(f'there are {self.num_val} validation images: each is worth about '
                                f'{100 / self.num_val:.3g} points of the figures', is_error=False))
         return [*(problem for part, rasters in chosen.items()
-                  for problem in raster_problems(rasters, part == 'val', self.classes, is_full, self.digests)),
-                *few, *shared_images(chosen.get('train', ()), chosen.get('val', ()), is_full, self.digests)]
+                  for problem in raster_problems(rasters, part == 'val', self.classes, is_full)),
+                *few, *shared_images(chosen.get('train', ()), chosen.get('val', ()), is_full)]
 
 
 @dataclass(frozen=True)
@@ -81,15 +81,13 @@ class Split:
     """Splits a folder's images by the subfolders ``train/`` and ``val/`` or, with ``val_fraction``, at random.
 
     Raises:
-        UsageError: If ``val_fraction`` is not between 0 and 1, or there is a seed without it.
+        UsageError: If there is a seed without ``val_fraction``.
     """
 
     val_fraction: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.val_fraction is not None and not 0 < self.val_fraction < 1:
-            raise UsageError(f'val_fraction (--val-fraction) must be between 0 and 1, got {self.val_fraction}')
         if self.val_fraction is None and self.seed:
             raise UsageError('split_seed (--split-seed) needs val_fraction (--val-fraction), got '
                              f'{self.seed} without it')
@@ -189,11 +187,6 @@ def _move_until_all_are_in_both(chosen: set[int], groups: dict[str, set[int]], g
         chosen ^= {generator.choice(sorted(several[generator.choice(wrong)]))}
     raise UsageError('val_fraction (--val-fraction) finds no split with all classes in both parts; divide the images '
                      'into train and val instead')
-
-
-def describe_layout(layout: str, is_test: bool) -> str:
-    """Returns a layout, or the part of it that a test can read, which splits no folder."""
-    return layout.partition('; or, with val_fraction')[0] if is_test else layout
 
 
 def output_folder(folder: str | os.PathLike | None) -> str:

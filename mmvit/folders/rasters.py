@@ -1,13 +1,10 @@
 """Looks at each image and mask of data, and the rules for what is seen; the second pass, after annotations."""
-import io
 import sys
-from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from math import inf
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -16,7 +13,7 @@ from rich.progress import track
 
 from mmvit_backbones.errors import first_line
 
-from ..utils.images import IGNORED, digest_of, image_info
+from ..utils.images import IGNORED, image_info
 from ..utils.shell import console_of
 from .rules import HALF, Problem, Rule, apply, each, suspicion
 
@@ -35,7 +32,6 @@ class Raster(NamedTuple):
         mask (str): Path of its mask. Defaults to none.
         last (float): Highest label in the mask. Defaults to any.
         ignored (int): Label of pixels that have no class. Defaults to 255.
-        has_run_lengths (bool): Whether masks of its objects are run lengths, which need the exact size.
     """
 
     image: str
@@ -43,7 +39,6 @@ class Raster(NamedTuple):
     mask: str = ''
     last: float = inf
     ignored: int = IGNORED
-    has_run_lengths: bool = False
 
 
 class Seen(NamedTuple):
@@ -52,19 +47,10 @@ class Seen(NamedTuple):
     raster: Raster
     fault: str
     size: tuple[int, int] | None
-    digests: dict[str, str]
     mask_fault: str = ''
     mask_size: tuple[int, int] | None = None
     channels: int = 1
     labels: frozenset | None = None
-
-    @property
-    def has_other_size(self) -> bool:
-        return None not in (self.size, self.raster.size) and self.size != self.raster.size
-
-    @property
-    def has_mask_of_other_size(self) -> bool:
-        return None not in (self.size, self.mask_size) and self.size != self.mask_size
 
     @property
     def wrong_labels(self) -> list[int]:
@@ -90,8 +76,8 @@ class Rasters:
         return {label for seen in self.decoded for label in seen.labels or () if label != seen.raster.ignored}
 
 
-def raster_problems(rasters: Sequence[Raster], is_evaluated: bool, names: Sequence[str] = (), is_full: bool = False,
-                    digests: dict[str, str] | None = None) -> list[Problem]:
+def raster_problems(rasters: Sequence[Raster], is_evaluated: bool, names: Sequence[str] = (), is_full: bool = False
+                    ) -> list[Problem]:
     """Returns the problems in the images and masks of a part of the data.
 
     Args:
@@ -99,17 +85,10 @@ def raster_problems(rasters: Sequence[Raster], is_evaluated: bool, names: Sequen
         is_evaluated (bool): Whether they are for evaluation rather than training.
         names (Sequence[str]): Classes that the masks, if there are any, should have. Defaults to any.
         is_full (bool): Whether to decode all images, and to list all errors. Defaults to False.
-        digests (dict | None): Where to keep the digests of the files, by their paths. Defaults to None: nowhere.
     """
-    data = Rasters(seen_in_all(rasters, is_full), names if any(raster.mask for raster in rasters) else ())
-    if digests is not None:
-        digests.update(item for seen in data.seen for item in seen.digests.items())
+    seen = read_all(partial(seen_in, decodes=is_full), rasters)
+    data = Rasters(seen, names if any(raster.mask for raster in rasters) else ())
     return apply(RASTER_RULES, data, is_evaluated, lists_errors=is_full)
-
-
-def seen_in_all(rasters: Sequence[Raster], decodes: bool = False) -> list[Seen]:
-    """Looks at all rasters, several at a time."""
-    return read_all(partial(seen_in, decodes=decodes), rasters)
 
 
 def read_all(read: Callable[[T], Any], files: Collection[T]) -> list:
@@ -122,34 +101,36 @@ def read_all(read: Callable[[T], Any], files: Collection[T]) -> list:
 
 def seen_in(raster: Raster, decodes: bool = False) -> Seen:
     """Opens the image and the mask of a raster, each once; decodes the mask, and with ``decodes`` all images."""
-    fault, size, _, digest = image_info(raster.image, decodes)
-    digests = {raster.image: digest}
+    fault, size, _ = image_info(raster.image, decodes)
     if not raster.mask:
-        return Seen(raster, fault, size, digests)
+        return Seen(raster, fault, size)
     try:
-        content = io.BytesIO(Path(raster.mask).read_bytes())
-        digests[raster.mask] = digest_of(content)
-        with Image.open(content) as mask:  # as mmseg does
+        with Image.open(raster.mask) as mask:  # as mmseg does
             labels = None
             if mask.mode in ('L', 'P'):
                 labels = frozenset(label for label, count in enumerate(mask.histogram()) if count)
             elif len(mask.getbands()) == 1:
                 labels = frozenset(np.unique(np.array(mask)).tolist())
-            return Seen(raster, fault, size, digests, '', mask.size, len(mask.getbands()), labels)
+            return Seen(raster, fault, size, '', mask.size, len(mask.getbands()), labels)
     except Exception as error:  # Pillow raises any exception for damaged files
         reason = 'it is not an image' if isinstance(error, UnidentifiedImageError) else first_line(error)
-        return Seen(raster, fault, size, digests, f'mask {raster.mask} cannot be read: {reason}')
+        return Seen(raster, fault, size, f'mask {raster.mask} cannot be read: {reason}')
 
 
 def sample_of(rasters: Sequence[Raster], is_tested: bool = False) -> list[Raster]:
     """Returns the rasters of a config's data set at which a run looks before its first step.
 
-    They are up to 100, evenly spaced, those with run lengths, and in a test all masks, as mmseg drops wrong labels from
-    the figures without a word.
+    They are up to 100, evenly spaced, and in a test all masks, as mmseg drops wrong labels from the figures without a
+    word.
     """
     step = -(-len(rasters) // IMAGES_TO_CHECK) or 1
     return [raster for i, raster in enumerate(rasters)
-            if i % step == 0 or raster.has_run_lengths or is_tested and raster.mask]
+            if i % step == 0 or is_tested and raster.mask]
+
+
+def _differ(size: tuple | None, other: tuple | None) -> bool:
+    """Returns whether two sizes are known and differ."""
+    return None not in (size, other) and size != other
 
 
 def _sizes(data: Rasters, i: int) -> str:
@@ -179,11 +160,6 @@ def _missing_classes(data: Rasters) -> list[int]:
     return [label for label in range(len(data.names) if is_known else 0) if label not in data.labels]
 
 
-def _single_classes(data: Rasters) -> list[int]:
-    counts = Counter(label for seen in data.decoded for label in seen.labels or ())
-    return [label for label in range(len(data.names)) if counts[label] == 1]
-
-
 def _only_label(data: Rasters, i: int) -> str:
     return f'{sorted(data.labels)}, e.g. {data.decoded[i].raster.mask}'
 
@@ -193,13 +169,9 @@ RASTER_RULES = [
     # DataLoader's traceback does not name a mask; OpenCV fills cut-off JPEG files with gray, float values become black
     Rule('images that are cut off, no images, or have floating-point or 32-bit pixels', 'seen',
          each('seen', lambda seen: seen.fault), '{detail}', each=True, detail=lambda data, i: data.seen[i].fault),
-    # an assertion without a message, of the shape of the mask
-    Rule('sizes that differ from the image, if it has run lengths', 'seen',
-         each('seen', lambda seen: seen.has_other_size and seen.raster.has_run_lengths),
-         '{detail}; its run lengths are of no use then', each=True, detail=_sizes),
-    # boxes are taken for those of the image as it is
+    # boxes are taken for those of the image as it is; run lengths: an assertion of the shape of the mask
     suspicion('sizes that differ from the image', 'seen',
-              each('seen', lambda seen: seen.has_other_size and not seen.raster.has_run_lengths),
+              each('seen', lambda seen: _differ(seen.size, seen.raster.size)),
               '{detail}; {count} of {total} images have another size: correct the sizes in the annotations, and the '
               'boxes if they were drawn for those sizes', detail=_sizes),
     Rule('masks that are cut off, no images, or have more than 179 million pixels', 'seen',
@@ -214,14 +186,10 @@ RASTER_RULES = [
     Rule('labels above the last class, or no whole numbers', 'decoded',
          each('decoded', lambda seen: seen.wrong_labels), '{detail}', each=True, detail=_label_range),
     # mmsegmentation#2763, #3469: an error after the first epoch; a training resizes and crops them
-    Rule('masks of another size than their image', 'seen', each('seen', lambda seen: seen.has_mask_of_other_size),
+    Rule('masks of another size than their image', 'seen',
+         each('seen', lambda seen: _differ(seen.size, seen.mask_size)),
          '{detail}; {count} of {total} masks have another size than their image, which evaluation does not allow',
          'warning', 'error', HALF, detail=_mask_sizes),
-    # such images teach nothing
-    suspicion('masks with only the ignored label', 'decoded',
-              each('decoded', lambda seen: seen.labels == {seen.raster.ignored}),
-              'mask {detail} has only the ignored label; {count} of {total} masks have no other',
-              detail=lambda data, i: data.decoded[i].raster.mask),
     # masks of 0 and 255 in place of 0 and 1 are learned as one class
     Rule('the same label in all masks', 'decoded',
          lambda data: range(len(data.decoded) if data.names and len(data.labels) < 2 else 0),
@@ -230,7 +198,4 @@ RASTER_RULES = [
     # a line too many in classes.txt, or labels from 1, give classes the names of others
     suspicion('classes of classes.txt that no mask has', 'names', _missing_classes, 'no mask has the classes {ids}',
               None),
-    # all that is learned of the class is one image
-    Rule('classes that a single mask has', 'names', _single_classes,
-         '{count} of {total} classes are in a single training mask: {ids}; add some', 'warning', ''),
 ]

@@ -5,13 +5,12 @@ written. It has no times and no places, so that a folder may be moved or copied.
 """
 import json
 import os.path as osp
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path, PurePath
-from types import MappingProxyType
 
 from mmvit_backbones.errors import UsageError
 
-from ..utils.images import SUFFIXES, digest_at, images_in
+from ..utils.images import digest_at, images_in
 from .folders import FolderData, write_file
 from .rasters import read_all
 
@@ -25,12 +24,10 @@ def write_record(out: str, argument: str, folder: str, data: FolderData) -> None
                     for root in (place.values() if isinstance(place, dict) else [place])})
     names = ([osp.relpath(raster.image, folder) for part in data.rasters.values() for raster in part]
              if argument == 'coco_folder' else names_in(argument, folder, roots))
-    images = digests_of(folder, names, data.digests)
     lists = [osp.normpath(osp.join(folder, part['ann_file'])) for part in (data.train, data.val)]
     write_file(out, RECORD, json.dumps(dict(
-        argument=argument, roots=roots, images=images,
-        annotations={PurePath(osp.relpath(path, folder)).as_posix(): digest for path, digest in data.digests.items()
-                     if not path.lower().endswith(SUFFIXES)},
+        argument=argument, roots=roots, images=digests_of(folder, names),
+        annotations={PurePath(osp.relpath(path, folder)).as_posix(): digest_at(path) for path in data.annotations},
         lists={osp.basename(path): digest_at(path) for path in lists
                if osp.realpath(osp.dirname(path)) == osp.realpath(out)})))
 
@@ -72,15 +69,7 @@ def names_in(argument: str, folder: str, roots: list[str]) -> list[str]:
             if argument != 'class_folder' or osp.dirname(name)]
 
 
-def digests_of(folder: str, names: Iterable[str], known: Mapping[str, str] = MappingProxyType({})
-               ) -> dict[str, str | None]:
-    """Returns the digest of each file, by its name with slashes; None for a file that is missing.
-
-    Args:
-        folder (str): The folder.
-        names (Iterable[str]): The names of the files in it.
-        known (Mapping[str, str]): Digests of files that were read, by their paths. Defaults to none.
-    """
-    known = {osp.normpath(path): digest for path, digest in known.items()}
-    paths = {PurePath(name).as_posix(): osp.normpath(osp.join(folder, name)) for name in names}
-    return dict(zip(paths, read_all(lambda path: known.get(path) or digest_at(path), paths.values())))
+def digests_of(folder: str, names: Iterable[str]) -> dict[str, str | None]:
+    """Returns the digest of each file in a folder, by its name with slashes; None for a file that is missing."""
+    names = [PurePath(name).as_posix() for name in names]
+    return dict(zip(names, read_all(lambda name: digest_at(osp.join(folder, name)), names)))

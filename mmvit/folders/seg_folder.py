@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from mmvit_backbones.errors import UsageError
 
 from ..utils.colors import class_palette
-from ..utils.images import digest_at, images_in
+from ..utils.images import images_in
 from .class_lists import in_another_form, read_class_list
-from .folders import FolderData, Split, describe_layout, format_name, output_folder, relate_to, report_files, write_file
+from .folders import FolderData, Split, format_name, output_folder, relate_to, report_files, write_file
 from .rasters import Raster
 from .rules import Rule, apply
 
-LAYOUT = ('classes.txt, images/{train,val}/ and masks/{train,val}/; or, with val_fraction=0.1 (--val-fraction 0.1), '
-          'images/train/ and masks/train/, or images/ and masks/ alone')
+LAYOUT = ('classes.txt, images/{train,val}/ and masks/{train,val}/; for a training also, with val_fraction=0.1 '
+          '(--val-fraction 0.1), images/train/ and masks/train/, or images/ and masks/ alone')
 MAX_CLASSES = 255  # mmseg reads masks as 8-bit integers and ignores 255
 
 
@@ -86,12 +86,11 @@ def read_seg_folder(folder: str | os.PathLike, *, val_fraction: float | None = N
     if classes is not None and names != tuple(classes):
         raise UsageError(f'classes.txt must have the classes of the training in the same order, {tuple(classes)}, got '
                          f'{names}{in_another_form(set(names).difference(classes), classes)}')
-    layout = describe_layout(LAYOUT, is_test=classes is not None)
-    prefixes = split.find_parts(osp.join(folder, 'images'), layout, is_test=classes is not None)
+    prefixes = split.find_parts(osp.join(folder, 'images'), LAYOUT, is_test=classes is not None)
     if classes is None:
         split.check_others(osp.join(folder, 'images'), prefixes.values())
     if val_fraction is None:
-        images = {part: seg_images(folder, prefix, layout) for part, prefix in prefixes.items()}
+        images = {part: seg_images(folder, prefix) for part, prefix in prefixes.items()}
     else:
         found = seg_images(folder, prefixes['val'])
         chosen = split.choose(osp.join(folder, 'images', prefixes['val']), [found])
@@ -115,7 +114,7 @@ def read_seg_folder(folder: str | os.PathLike, *, val_fraction: float | None = N
             metainfo=dict(classes=names, palette=class_palette(len(names))))
     result = FolderData(datasets.get('train', {}), datasets['val'], names, len(images.get('train', ())),
                         len(images['val']), rasters=rasters, problems=tuple(dict.fromkeys(problems)),
-                        digests={list_of_classes: digest_at(list_of_classes) or ''})
+                        annotations=(list_of_classes, ))
     if check_files:
         result.check()
     return result
@@ -126,7 +125,7 @@ def mask_of(image: str) -> str:
     return f'{osp.splitext(image)[0]}.png'
 
 
-def seg_images(folder: str, part: str, layout: str = LAYOUT) -> list[str]:
+def seg_images(folder: str, part: str) -> list[str]:
     """Returns the images in ``images/<part>`` of a data set's folder, relative to it.
 
     Raises:
@@ -135,6 +134,6 @@ def seg_images(folder: str, part: str, layout: str = LAYOUT) -> list[str]:
     root, left = osp.join(folder, 'images', part), Counter()
     images = images_in(root, left) if osp.isdir(root) else []
     if not images:
-        raise UsageError(f'{root} has no images; expected {layout}')
+        raise UsageError(f'{root} has no images; expected {LAYOUT}')
     report_files(osp.join(root, ''), len(images), left)
     return images

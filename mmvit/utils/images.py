@@ -71,13 +71,11 @@ class ImageInfo(NamedTuple):
         fault (str): Why it cannot be used, or ''.
         size (tuple | None): Width and height as OpenCV turns it. Defaults to None: not known.
         format (str | None): Its format. Defaults to None: unknown to Pillow.
-        digest (str): That of :func:`digest_of`. Defaults to '': the file could not be opened.
     """
 
     fault: str
     size: tuple[int, int] | None = None
     format: str | None = None
-    digest: str = ''
 
 
 def image_info(path: str | Path, decodes: bool = False) -> ImageInfo:
@@ -90,22 +88,18 @@ def image_info(path: str | Path, decodes: bool = False) -> ImageInfo:
     return info._replace(fault=info.fault and f'image {path} {info.fault}')
 
 
-def digest_of(file: BinaryIO) -> str:
-    """Returns a digest of an open file's size and content, as far as :func:`image_info` reads it.
-
-    That is the whole file, but of a JPEG file its begin and its end.
-    """
-    head, size = file.read(HEAD), file.seek(0, 2)
-    file.seek(max(HEAD, size - TAIL) if head.startswith(JPEG) else HEAD)
-    return f'{size}-{hashlib.blake2b(head + file.read(), digest_size=16).hexdigest()}'
-
-
 def digest_at(path: str | Path) -> str | None:
-    """Returns the digest of a file; None if it is missing, and '' if it cannot be read."""
+    """Returns a digest of a file's size and content, as far as :func:`image_info` reads it.
+
+    That is the whole file, but of a JPEG file its begin and its end. None if the file is missing, and '' if it cannot
+    be read.
+    """
     if not osp.isfile(path):
         return None
     with suppress(OSError), open(path, 'rb') as file:
-        return digest_of(file)
+        head, size = file.read(HEAD), file.seek(0, 2)
+        file.seek(max(HEAD, size - TAIL) if head.startswith(JPEG) else HEAD)
+        return f'{size}-{hashlib.blake2b(head + file.read(), digest_size=16).hexdigest()}'
     return ''
 
 
@@ -117,9 +111,7 @@ def _look(source: str | Path | bytes, decodes: bool = True) -> tuple[ImageInfo, 
     import cv2
     try:
         with open(source, 'rb') if isinstance(source, (str, Path)) else io.BytesIO(source) as file:
-            digest = digest_of(file)
-            file.seek(0)
-            info, pixels = facts_of(file)._replace(digest=digest), None
+            info, pixels = facts_of(file), None
             if info.fault or info.format in QUICK and not decodes:
                 return info, None
             file.seek(0)
@@ -171,7 +163,8 @@ def read_rgb(source: Content, name: str | None = None) -> Image.Image:
     """Decodes an image as RGB in the same way as the training pipelines, with OpenCV.
 
     Applies the EXIF orientation, keeps the upper 8 of 16 bits, and converts palette, gray and CMYK images to RGB. Drops
-    the alpha channel, or in TIFF files multiplies the colors by it. Reads only the first frame.
+    the alpha channel, or in TIFF files multiplies the colors by it, but not in Pillow images. Reads only the first
+    frame.
 
     Args:
         source (Content): Path or encoded image that OpenCV reads, or a Pillow image.
@@ -193,14 +186,10 @@ def _converted(image: Image.Image, name: str) -> Image.Image:
     """Converts a Pillow image to RGB, turned as its EXIF data say."""
     if not min(image.size) or is_deep(image):
         raise UsageError(f'{name} {DEEP if min(image.size) else "has no pixels"}')
-    is_multiplied = image.format == 'TIFF' and image.mode == 'RGBA'
     try:
         image = ImageOps.exif_transpose(image)
     except Exception as error:  # Pillow raises any exception for damaged files
         raise UsageError(f'{name} cannot be read: {first_line(error)}') from error
     if image.mode.startswith('I'):  # keeps the upper 8 of 16 bits, as OpenCV does
         image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
-    if is_multiplied:  # by alpha, as OpenCV's library for TIFF does
-        pixels = np.asarray(image).astype(np.uint16)
-        image = Image.fromarray(((pixels[..., :3] * pixels[..., 3:] + 127) // 255).astype(np.uint8))
     return image.convert('RGB')

@@ -3,9 +3,11 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
+
+from PIL import Image
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import check_outputs, replaced_when_complete
@@ -86,7 +88,7 @@ def write_predictions(predictor: Predictor, names: dict[str, str], out_dir: str 
             full disk.
     """
     check_outputs('out_dir (--out-dir)', _planned(names.values(), Path(out_dir)), [*names, *reads])
-    return _Outputs(predictor, names, Path(out_dir), save_results, score_thr).write_all(batch_size)
+    return _write(predictor, names, Path(out_dir), save_results, batch_size, score_thr)
 
 
 def _planned(names: Iterable[str], out_dir: Path) -> Iterator[Path]:
@@ -96,79 +98,65 @@ def _planned(names: Iterable[str], out_dir: Path) -> Iterator[Path]:
     yield from (out_dir / 'results.csv', out_dir / 'results.json')
 
 
-class _Outputs:
-    """Writes drawings and results to a folder; the arguments are those of :func:`write_predictions`."""
+def _write(predictor: Predictor, names: dict[str, str], out_dir: Path, save_results: bool, batch_size: int,
+           score_thr: float | None) -> Iterator[Written]:
+    """Yields what :func:`write_predictions` yields."""
+    drawn = SCORE_THR if score_thr is None else score_thr
+    kept = 0. if save_results and score_thr is None else drawn
+    make_folder(out_dir)
+    entries: list[list] = []  # of each image: its objects, or the row of its classes
+    try:
+        for source, result in _predict_each(predictor, names, batch_size, kept):
+            if isinstance(result, UsageError):
+                yield Written(source, error=str(result))
+                continue
+            path = save_image(result.from_score(drawn).draw(), out_dir / f'{names[source]}.png')
+            if save_results and isinstance(result, Segmentation):
+                save_image(result.label_image(), out_dir / f'labels/{names[source]}.png')
+            elif save_results and isinstance(result, Classification):
+                best = result.to_dict()['items']
+                entries.append([source, *(value for item in best for value in (item['category'], item['score']))])
+            elif save_results:
+                entries.append([dict(entry, file_name=source)
+                                for entry in result.to_coco(len(entries) + 1, predictor.category_ids)])
+            yield Written(source, path, result)
+    finally:
+        if save_results and predictor.task == 'classification':
+            best = range(1, Classification.count + 1)
+            with (replaced_when_complete(out_dir / 'results.csv') as part,
+                  open(part, 'w', encoding='utf-8', newline='') as file):
+                csv.writer(file).writerows([['file', *(f'{kind}{i}' for i in best for kind in ('class', 'score'))],
+                                            *entries])
+        elif save_results and predictor.task != 'segmentation':
+            with replaced_when_complete(out_dir / 'results.json') as part, open(part, 'w', encoding='utf-8') as file:
+                json.dump(list(chain.from_iterable(entries)), file)
 
-    def __init__(self, predictor: Predictor, names: dict[str, str], out_dir: Path, save_results: bool,
-                 score_thr: float | None) -> None:
-        self.predictor, self.names, self.out_dir, self.save_results = predictor, names, out_dir, save_results
-        self.drawn = SCORE_THR if score_thr is None else score_thr
-        self.kept = 0. if save_results and score_thr is None else self.drawn
-        self.entries, self.rows, self.count = [], [], 0
-        self.file('')
 
-    def write_all(self, batch_size: int) -> Iterator[Written]:
-        """Yields what :func:`write_predictions` yields."""
-        sources = iter(self.names)
+def _predict_each(predictor: Predictor, sources: Iterable[str], batch_size: int, score_thr: float
+                  ) -> Iterator[tuple[str, Result | UsageError]]:
+    """Yields each image's result, or its error; if a batch fails, its images are predicted one at a time."""
+    sources = iter(sources)
+    while batch := list(islice(sources, batch_size)):
         try:
-            while batch := list(islice(sources, batch_size)):
-                yield from self.write_batch(batch)
-        finally:
-            self.close()
-
-    def write_batch(self, batch: list[str]) -> Iterator[Written]:
-        """Yields the drawing of each image, or its error; if a batch fails, its images are predicted one at a time."""
-        try:
-            results = self.predictor(batch, len(batch), self.kept)
+            yield from zip(batch, predictor(batch, len(batch), score_thr))
         except UsageError as error:
             if len(batch) == 1:
-                yield Written(batch[0], error=str(error))
+                yield batch[0], error
             else:
-                for source in batch:
-                    yield from self.write_batch([source])
-        else:
-            yield from map(self.write, results)
+                yield from _predict_each(predictor, batch, 1, score_thr)
 
-    def write(self, result: Result) -> Written:
-        name = self.names[result.source]
-        path = self.file(f'{name}.png')
-        with replaced_when_complete(path) as part:
-            result.from_score(self.drawn).draw().save(part)
-        if self.save_results:
-            self.add_result(result, name)
-        return Written(result.source, path, result)
 
-    def add_result(self, result: Result, name: str) -> None:
-        if isinstance(result, Segmentation):
-            path = self.file(f'labels/{name}.png')
-            with replaced_when_complete(path) as part:
-                result.label_image().save(part)
-        elif isinstance(result, Classification):
-            best = result.to_dict()['items']
-            self.rows.append([result.source, *(value for item in best for value in (item['category'], item['score']))])
-        else:
-            self.count += 1
-            self.entries += [dict(entry, file_name=result.source)
-                             for entry in result.to_coco(self.count, self.predictor.category_ids)]
+def save_image(image: Image.Image, path: Path) -> Path:
+    """Writes an image, perhaps to a new folder, and returns its path."""
+    make_folder(path.parent)
+    with replaced_when_complete(path) as part:
+        image.save(part)
+    return path
 
-    def file(self, name: str) -> Path:
-        """Returns the path of an output, after creating its folder."""
-        path = self.out_dir / name
-        folder = path.parent if name else path
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f'folder {folder} cannot be created: {error}') from error
-        return path
 
-    def close(self) -> None:
-        """Writes the table of classes, or the objects."""
-        if self.save_results and self.predictor.task == 'classification':
-            with (replaced_when_complete(self.file('results.csv')) as part,
-                  open(part, 'w', encoding='utf-8', newline='') as file):
-                best = range(1, Classification.count + 1)
-                csv.writer(file).writerows([['file', *(f'{kind}{i}' for i in best for kind in ('class', 'score'))],
-                                            *self.rows])
-        elif self.save_results and self.predictor.task != 'segmentation':
-            with replaced_when_complete(self.file('results.json')) as part, open(part, 'w', encoding='utf-8') as file:
-                json.dump(self.entries, file)
+def make_folder(path: Path) -> None:
+    """Creates a folder, if there is none; raises UsageError if that fails."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f'folder {path} cannot be created: {error}') from error

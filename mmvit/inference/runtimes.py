@@ -63,13 +63,6 @@ class PyTorchModel:
         if self.meta.get('category_ids'):
             self.details['category_ids'] = list(self.meta['category_ids'])
 
-    @property
-    def about_bands(self) -> str:
-        """Returns what an error adds for a model of images with more or fewer bands than the three of predictions."""
-        channels = (self.cfg.model.get('backbone') or {}).get('in_channels', 3)
-        return '' if channels == 3 else (f'; model.backbone.in_channels is {channels}, but predictions read images as '
-                                         'RGB: use mmvit test, which reads them as the config says')
-
     def run(self, images: Sequence[np.ndarray]) -> list[Arrays]:
         """Returns the outputs for each image.
 
@@ -86,7 +79,7 @@ class PyTorchModel:
         try:
             samples = self.module.test_step(self.collate(data))
         except Exception as error:  # mismatched parts of a model can raise any exception
-            raise UsageError(f'the model failed: {first_line(error)}{self.about_bands}') from error
+            raise UsageError(f'the model failed: {first_line(error)}') from error
         return list(map(arrays_of, samples))
 
     def prepare(self, image: np.ndarray) -> dict:
@@ -94,7 +87,7 @@ class PyTorchModel:
         try:
             return self.pipeline(image)
         except Exception as error:  # a pipeline can raise any exception
-            raise UsageError(f'the test pipeline failed: {first_line(error)}{self.about_bands}') from error
+            raise UsageError(f'the test pipeline failed: {first_line(error)}') from error
 
 
 class TestPipeline:
@@ -154,12 +147,9 @@ def palette_of(metainfo: dict) -> list[Color]:
 def find_device(name: str | torch.device | None) -> torch.device:
     """Returns the named device, or the best available one for None; raises UsageError if it cannot be used."""
     try:
-        device = torch.empty(0, device=name or get_device()).device
+        return torch.empty(0, device=name or get_device()).device
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f'device {name} cannot be used: {first_line(error)}') from error
-    if device.type == 'meta':
-        raise UsageError('device meta cannot be used: its tensors have no data')
-    return device
 
 
 def open_onnxruntime(path: Path, device: str | torch.device | None) -> Session:
@@ -233,19 +223,12 @@ def open_session(path: Path, runtime: str | None = None, device: str | torch.dev
 
 
 class Exported:
-    """A model exported by ``mmvit export``; the arguments are those of :func:`open_session`.
-
-    Copies, also those in other processes, load the file again.
-    """
+    """A model exported by ``mmvit export``; the arguments are those of :func:`open_session`."""
 
     def __init__(self, path: Path, runtime: str | None = None, device: str | torch.device | None = None) -> None:
         self.session = open_session(path, runtime, device)
-        self.arguments = path.absolute(), runtime, device
         self.runtime, self.details = runtime or REFERENCE, details_of(path)
         self.task: str = self.details['task']
-
-    def __reduce__(self) -> tuple:
-        return Exported, self.arguments
 
     def run(self, images: Sequence[np.ndarray]) -> list[Arrays]:
         """Returns the outputs of each image; raises UsageError if the model fails."""
@@ -287,10 +270,10 @@ def providers_of(device: str | torch.device | None) -> list[str | tuple[str, dic
     """
     import onnxruntime
     found, has_gpu = find_device(device), CUDA in onnxruntime.get_available_providers()
-    if found.type == 'cpu' or device is None and not (found.type == 'cuda' and has_gpu):
-        return [CPU]
-    if found.type != 'cuda' or not has_gpu:
+    if found.type == 'cuda' and has_gpu:
+        number = torch.cuda.current_device() if found.index is None else found.index
+        return [(CUDA, dict(device_id=number)), CPU]
+    if device is not None and found.type != 'cpu':
         raise UsageError(f'device {device} cannot be used: the installed ONNX Runtime supports only cpu'
                          + (' and cuda' if has_gpu else '; install onnxruntime-gpu for cuda'))
-    number = torch.cuda.current_device() if found.index is None else found.index
-    return [(CUDA, dict(device_id=number)), CPU]
+    return [CPU]

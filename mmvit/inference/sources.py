@@ -57,12 +57,9 @@ def read_images(sources: object) -> Iterator[tuple[str, np.ndarray]]:
             for path in find_images([content]):
                 yield str(path), np.array(read_rgb(path))
         elif isinstance(content, np.ndarray):
-            yield str(number), checked(content)
+            if content.dtype != np.uint8 or content.ndim != 3 or content.shape[2] != 3 or not content.size:
+                raise UsageError('image must be an RGB uint8 array (height, width, 3), got '
+                                 f'{content.dtype} {content.shape}')
+            yield str(number), content
         else:
             yield str(number), np.array(read_rgb(content, f'image {number}'))
-
-
-def checked(array: np.ndarray) -> np.ndarray:
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
-        raise UsageError(f'image must be an RGB uint8 array (height, width, 3), got {array.dtype} {array.shape}')
-    return array

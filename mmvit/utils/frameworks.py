@@ -1,14 +1,14 @@
 """The OpenMMLab frameworks whose models and data sets configs may name."""
 import io
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.model import BaseModel, revert_sync_batchnorm
-from mmengine.registry import DATASETS, MODELS, Registry, init_default_scope
+from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import nn
 
 from mmvit_backbones.errors import MMViTError, UsageError
@@ -77,14 +77,10 @@ def build_model(cfg: Config) -> BaseModel:
 
 def metainfo_of(dataset: dict) -> dict:
     """Returns the metadata of a dataset, such as its classes, without building the dataset."""
-    return type_of(DATASETS, dataset)._load_metainfo(dataset.get('metainfo'))
-
-
-def type_of(known: Registry, part: Mapping) -> Any:
-    """Returns the class of a part of a config in the framework of the config, or None."""
-    kind = part['type']
-    with known.switch_scope_and_registry(part.get('_scope_')) as registry:
-        return registry.get(kind) if isinstance(kind, str) else kind
+    kind: Any = dataset['type']
+    with DATASETS.switch_scope_and_registry(dataset.get('_scope_')) as registry:
+        kind = registry.get(kind) if isinstance(kind, str) else kind
+    return kind._load_metainfo(dataset.get('metainfo'))
 
 
 def takes_rgb(preprocessor: nn.Module) -> bool:

@@ -16,14 +16,9 @@ PIPED = 200  # columns of a table that is not printed to a terminal
 PLAIN: Any = dict(box=None, header_style='bold')  # style of rich's tables
 
 
-def columns_of(rows: Rows) -> list[str]:
-    """Returns the columns that have a value in some row, in order."""
-    return list(dict.fromkeys(name for row in rows for name, value in row.items() if value is not None))
-
-
 def as_markdown(rows: Rows) -> str:
-    """Returns rows as a table in Markdown, where numbers have four digits."""
-    columns = columns_of(rows)
+    """Returns rows as a table in Markdown, of the columns that have a value, where numbers have four digits."""
+    columns = list(dict.fromkeys(name for row in rows for name, value in row.items() if value is not None))
     return markdown_table(columns, ([cell_of(row.get(name)) for name in columns] for row in rows))
 
 

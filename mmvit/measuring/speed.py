@@ -55,7 +55,8 @@ def benchmark(networks: Sequence[str], baseline: str | None = None, dense: bool 
         if option := 'baseline' if baseline else 'dense' if dense else '':
             raise UsageError(f'{option} (--{option}) is for networks, got whole models, i.e. configs or work dirs')
         return measure_whole_models(networks, size, batch_size or 2, repeats, threads, device, precision)
-    names, baseline = list_names(networks), baseline or SWIN_TINY
+    found = ([name] if ':' in name else find_names([name]) for name in networks)  # networks of timm have a colon
+    names, baseline = list(dict.fromkeys(chain.from_iterable(found))), baseline or SWIN_TINY
     height, width = height_and_width(((448, 672) if dense else 224) if size is None else size)
     with measuring(threads):
         images = torch.randn(batch_size or (1 if dense else 4), 3, height, width, device=find_device(device))
@@ -91,12 +92,6 @@ def time_beside(baseline: Contender, contender: Contender, part: Literal['forwar
         each.row.setdefault(f'{part}_ratio', round(ratio, 3))
         if part == 'forward':
             each.row.setdefault('images_per_second', len(each.images) / median)
-
-
-def list_names(networks: Sequence[str]) -> list[str]:
-    """Returns names and what shell patterns match, each once; networks of timm have a colon."""
-    found = ([name] if ':' in name else find_names([name]) for name in networks)
-    return list(dict.fromkeys(chain.from_iterable(found)))
 
 
 def build(name: str, argument: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:

@@ -45,8 +45,7 @@ def measure_whole_models(names: Sequence[str], size: int | Sequence[int] | None,
     """Returns the time and the memory of a step of the training of whole models; see :func:`.benchmark`."""
     if others := [name for name in names if not is_whole(name)]:
         raise UsageError(f'{others[0]} is no config or work dir; whole models are measured alone')
-    needs = 'model', 'optim_wrapper'
-    cfgs = {name: RunFolder.open(None, name, needs).config for name in names}
+    cfgs = {name: RunFolder.open(None, name, ('model', 'optim_wrapper')).config for name in names}
     frameworks = {cfg.default_scope for cfg in cfgs.values()}
     if len(frameworks) != 1:
         raise UsageError(f'configs must be of one framework, got those of {" and ".join(sorted(frameworks))}')
@@ -58,25 +57,29 @@ def measure_whole_models(names: Sequence[str], size: int | Sequence[int] | None,
     with measuring(threads), torch.cuda.device(at) if at.type == 'cuda' else nullcontext():
         for name, cfg in cfgs.items():
             row: dict[str, Any] = dict(model=Path(name).stem)
-            model = None
             try:
-                with named('the model'), pytorch_errors_named():
-                    model = WholeModel(cfg, sides, batch_size, at, precision)
-                    model.measure_memory()
-                    model.measure_step(repeats)
-                    row = {**model.row, 'model': row['model']}
+                row = {**measure_model(cfg, sides, batch_size, at, precision, repeats), **row}
             except UsageError as error:
                 raise UsageError(f'config {name}: {error}') from error
             except TrainingError as error:  # memory is full, or a kernel is missing
                 row['error'] = str(error)
-            finally:
-                model = None
-                free_memory()
+            gc.collect()  # of cycles with the model
+            torch.cuda.empty_cache()
             rows.append(row)
             print(row, file=sys.stderr, flush=True)
     about = (f'A step of a training; {name_of(at)}, torch {torch.__version__}, {sides[0]} x {sides[1]} (height x '
              f'width), batch {batch_size}, {precision}, {threads} CPU threads, random weights, median of {repeats}')
     return Table(about, rows)
+
+
+def measure_model(cfg: Config, size: tuple[int, int], batch_size: int, device: torch.device, precision: Precision,
+                  repeats: int) -> dict[str, Any]:
+    """Returns the figures of the model of a config; faults are named."""
+    with named('the model'), pytorch_errors_named():
+        model = WholeModel(cfg, size, batch_size, device, precision)
+        model.measure_memory()
+        model.measure_step(repeats)
+        return model.row
 
 
 class WholeModel(Contender):
@@ -96,7 +99,11 @@ class WholeModel(Contender):
     def __init__(self, cfg: Config, size: tuple[int, int], batch_size: int, device: torch.device, precision: str
                  ) -> None:
         use_framework(cfg.default_scope)
-        cfg = with_image_size(cfg, size)
+        cfg = deepcopy(cfg)
+        preprocessor = cfg.model.get('data_preprocessor') or {}
+        for key, value in dict(size=size, batch_augments=None).items():  # it neither pads nor resizes to others
+            if key in preprocessor:
+                preprocessor[key] = value
         merge_options(cfg, bfloat16_options(cfg) if precision == 'bfloat16' else {})
         model: Any = build_model(cfg)
         for module in model.modules():
@@ -125,21 +132,6 @@ class WholeModel(Contender):
         with self.optimizer.optim_context(model):
             losses = self.outputs()
         self.optimizer.update_params(model.parse_losses(losses)[0])
-
-
-def with_image_size(cfg: Config, size: tuple[int, int]) -> Config:
-    """Returns a config whose data preprocessor neither pads nor resizes images to a size of its own."""
-    cfg = deepcopy(cfg)
-    preprocessor = cfg.model.get('data_preprocessor') or {}
-    preprocessor.update({key: value for key, value in dict(size=size, batch_augments=None).items()
-                         if key in preprocessor})
-    return cfg
-
-
-def free_memory() -> None:
-    """Lets go of cycles and of a GPU's memory that no tensor uses."""
-    gc.collect()
-    torch.cuda.empty_cache()
 
 
 # ---- random annotations

@@ -61,8 +61,8 @@ def compare_in_runtimes(path: Path, figures_in: Callable[[str], dict[str, float]
         except Exception as error:  # the runtimes' exceptions have no public base class
             if runtime == REFERENCE:
                 raise
-            cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
-            found[runtime] = Agreement(*2 * [f'fails with {first_line(cause)}'])
+            text = f'fails with {first_line(error)}'
+            found[runtime] = Agreement(text, text)
         if runtime == REFERENCE and found[runtime].deviation and not allow_accuracy_drop:
             raise UsageError(f'{path} was not written: in {REFERENCE}, it differs from PyTorch: '
                              f'{found[runtime].deviation}; {REMEDY}')

@@ -1,7 +1,6 @@
 """Postprocessing of RetinaNet and of Faster, Mask and Cascade R-CNN, for one image, in modules that can be exported."""
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 from mmdet.models.dense_heads import AnchorHead
@@ -14,14 +13,6 @@ from torchvision.ops import nms
 from .preprocess import Geometry, as_tuple, size_of
 
 STRIPS = 16  # of masks that are pasted into the image one after the other
-
-
-def postprocess_of(model: Any, geometry: Geometry) -> tuple[nn.Module, list[str]]:
-    """Returns the postprocessing of a detector, and the names of its outputs."""
-    names = ['labels', 'scores', 'boxes']
-    if isinstance(model, TwoStageDetector):
-        return TwoStageInstances(model, geometry), names + ['masks'] * model.roi_head.with_mask
-    return RetinaNetBoxes(model, geometry), names
 
 
 def decode(coder, boxes: Tensor, deltas: Tensor, size: tuple[Tensor, Tensor]) -> Tensor:

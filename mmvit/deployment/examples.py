@@ -1,8 +1,8 @@
 """Example inputs of the parts of a model, and their graphs joined into one."""
-from typing import NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.export import Dim
 
 from mmvit_backbones.export.graphs import EXAMPLE_SIZE
@@ -14,18 +14,8 @@ from .preprocess import as_tuple
 LARGEST_HEIGHT = 2 * EXAMPLE_SIZE[0]  # of example images: the maps of a stride of 512 pixels have two rows
 
 
-class Example(NamedTuple):
-    """A module to export, with example inputs, their dynamic shapes, and the names of its inputs and outputs."""
-
-    module: nn.Module
-    inputs: tuple[Tensor, ...]
-    dynamic_shapes: tuple
-    takes: list[str]
-    gives: list[str]
-
-
-def examples_of(parts: Parts) -> dict[str, Example]:
-    """Returns the examples of ``preprocess``, ``network`` and ``postprocess`` by name."""
+def examples_of(parts: Parts) -> dict[str, dict[str, Any]]:
+    """Returns the arguments of :func:`.to_onnx` for ``preprocess``, ``network`` and ``postprocess`` by name."""
     is_batch = parts.takes == 'images'
     batch = {0: Dim.DYNAMIC} if is_batch else {}
     free = batch if parts.size else {**batch, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
@@ -36,9 +26,12 @@ def examples_of(parts: Parts) -> dict[str, Example]:
     names = [f'map{index}' for index in range(len(maps))]
     shapes = image_free, tuple((free if value.ndim == 4 else batch) or None for value in maps)
     return dict(
-        preprocess=Example(parts.preprocess, (image, ), (image_free, ), [parts.takes], ['pixels']),
-        network=Example(parts.network, (pixels, ), (free or None, ), ['pixels'], names),
-        postprocess=Example(parts.postprocess, (image, *maps), shapes, [parts.takes, *names], parts.outputs))
+        preprocess=dict(model=parts.preprocess, inputs=(image, ), dynamic_shapes=(image_free, ), takes=[parts.takes],
+                        gives=['pixels']),
+        network=dict(model=parts.network, inputs=(pixels, ), dynamic_shapes=(free or None, ), takes=['pixels'],
+                     gives=names),
+        postprocess=dict(model=parts.postprocess, inputs=(image, *maps), dynamic_shapes=shapes,
+                         takes=[parts.takes, *names], gives=parts.outputs))
 
 
 def input_of_network(parts: Parts) -> Tensor:

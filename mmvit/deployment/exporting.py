@@ -12,7 +12,7 @@ from mmvit_backbones.zoo.reading import find_checkpoint
 
 from ..configs.official import source_of
 from ..inference.runtimes import PyTorchModel
-from ..naming import kind_of, path_hint, resolve
+from ..naming import resolve
 from ..running.run_folder import RunFolder
 from ..utils.shell import console_of
 from .agreement import Agreement, compare_in_runtimes
@@ -78,8 +78,6 @@ def export_model(model: str | Path | None, path: str | Path, *, config: str | No
     """
     check_packages()
     path, source = Path(path), None if model is None else str(model)
-    if source and kind_of(source) == 'config':
-        raise UsageError(f'{source} is a config: pass it as config={source} (--config {source}){path_hint(source)}')
     if source:
         resolve(source, 'export')
     checkpoint = source and find_checkpoint(source)

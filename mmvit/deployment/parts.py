@@ -45,12 +45,7 @@ def exported_geometry(cfg: Config) -> Geometry:
     if type_name(model) not in allowed:
         raise UsageError(f'model {type_name(model)} cannot be exported; allowed for {framework} are '
                          f'{", ".join(allowed) or "none"}')
-    if framework == 'mmpretrain':
-        _check_classifier(model)
-    elif framework == 'mmseg':
-        _check_segmenter(model)
-    elif framework == 'mmdet':
-        _check_detector(model)
+    CHECKS[framework](model)
     steps = leaf_datasets(cfg.test_dataloader.dataset)[0]['pipeline']
     preprocessor = {**(cfg.get('data_preprocessor') or {}), **(model.get('data_preprocessor') or {})}
     if len(preprocessor.get('mean') or ()) != 3:
@@ -96,6 +91,9 @@ def _check_detector(model: Any) -> None:
             raise UsageError(f'non-maximum suppression {type_name(part.nms)} cannot be exported; allowed is nms')
 
 
+CHECKS = dict(mmpretrain=_check_classifier, mmseg=_check_segmenter, mmdet=_check_detector)
+
+
 def split(model: Any, cfg: Config) -> Parts:
     """Returns the parts of a copy of a model, which must be in float32 on a CPU.
 
@@ -119,9 +117,12 @@ def split(model: Any, cfg: Config) -> Parts:
                 model.set_submodule(name, MatrixPool(pool.output_size))
         pixels = ClassOfPixels(geometry, model.align_corners)
         return Parts(preprocess, Segment(model), pixels, 'images', ['segmentation'], size)
-    from .detection import postprocess_of
-    postprocess, outputs = postprocess_of(model, geometry)
-    return Parts(preprocess, Detect(model), postprocess, 'image', outputs, size)
+    from .detection import RetinaNetBoxes, TwoStageInstances
+    outputs = ['labels', 'scores', 'boxes']
+    if not hasattr(model, 'roi_head'):
+        return Parts(preprocess, Detect(model), RetinaNetBoxes(model, geometry), 'image', outputs, size)
+    outputs += ['masks'] * model.roi_head.with_mask
+    return Parts(preprocess, Detect(model), TwoStageInstances(model, geometry), 'image', outputs, size)
 
 
 class Part(nn.Module):

@@ -70,6 +70,10 @@ class Geometry:
             raise UsageError(f'step {steps[0]["type"]} of the test pipeline cannot be exported; allowed are one of '
                              f'{", ".join(RESIZE_STEPS)}, optionally followed by CenterCrop')
         self.resize: dict = resize or dict(type=None)
+        if self.resize['type'] == 'ResizeEdge':
+            if self.resize.get('edge', 'short') != 'short':
+                raise UsageError(f"ResizeEdge can be exported with edge='short', got {self.resize['edge']!r}")
+            self.resize |= dict(type='ResizeToCover', scale=(self.resize['scale'], ) * 2)
         self.divisor = divisor
         self.kernel: tuple[str, str] = (
             self.resize.get('backend', 'cv2'), self.resize.get('interpolation', 'bilinear'))
@@ -95,14 +99,14 @@ class Geometry:
         """Raises UsageError if some resized images are smaller than the crop, or if the crop needs padding."""
         kind: str | None = self.resize['type']
         scale: Any = self.resize.get('scale')
-        if kind is None or self.resize.get('keep_ratio') or self.resize.get('edge', 'short') != 'short':
-            raise UsageError("CenterCrop can be exported after ResizeToCover, ResizeEdge with edge='short' and other "
-                             'steps with keep_ratio=False, because images may be smaller than the crop; got '
+        if kind is None or self.resize.get('keep_ratio'):
+            raise UsageError('CenterCrop can be exported after ResizeToCover, ResizeEdge and other steps with '
+                             'keep_ratio=False, because images may be smaller than the crop; got '
                              f'{self.resize if kind else None}')
-        sides = dict(ResizeEdge=[scale] * 2, Resize=scale, ResizeToCover=scale).get(kind) or [min(scale)] * 2
+        sides = [min(scale)] * 2 if kind == 'ResizeByOrientation' else scale
         if width > sides[0] or height > sides[1]:
-            raise UsageError(f'crop_size of CenterCrop must be at most {sides[0]} x {sides[1]} pixels after {kind} '
-                             f'with scale={scale}, got {width} x {height} (width x height)')
+            raise UsageError(f'crop_size of CenterCrop must be at most {sides[0]} x {sides[1]} pixels after the step '
+                             f'before it, got {width} x {height} (width x height)')
         if width % self.divisor or height % self.divisor:
             raise UsageError(f'crop_size of CenterCrop must be a multiple of pad_size_divisor={self.divisor}, got '
                              f'{width} x {height} (width x height)')
@@ -114,11 +118,6 @@ class Geometry:
         if kind is None:
             return height, width
         scale = self.resize['scale']
-        if kind == 'ResizeEdge':
-            edge = self.resize.get('edge', 'short')
-            by_width = dict(short=width < height, long=width > height, width=width > 0).get(edge, width < 0)
-            return (torch.where(by_width, torch.floor(scale * height / width), scale),
-                    torch.where(by_width, scale, torch.floor(scale * width / height)))
         if kind == 'ResizeToCover':
             by_width = scale[0] * height >= scale[1] * width
             return (torch.where(by_width, torch.floor(scale[0] * height / width), scale[1]),

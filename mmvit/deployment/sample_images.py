@@ -21,21 +21,14 @@ def images_to_compare(cfg: Config, images: Sequence[str | Path] = ()) -> tuple[l
     """Returns images and what they are: of ``images``, else of the config's test set, else generated ones."""
     if images:
         paths, origin = find_images(images), ''
-    elif has_test_set(cfg):
-        paths, origin = image_files(cfg, 'test'), ' of the test set'
     else:
-        return generated_images(), 'generated images, as images (--images) were not given'
+        try:
+            check_data(cfg, ['test'], content=False)
+        except UsageError:
+            return generated_images(), 'generated images, as images (--images) were not given'
+        paths, origin = image_files(cfg, 'test'), ' of the test set'
     spread = np.unique(np.linspace(0, len(paths) - 1, min(CHECKED_IMAGES, len(paths))).astype(int))
     return [np.array(read_rgb(paths[number])) for number in spread], f'{len(spread)} images{origin}'
-
-
-def has_test_set(cfg: Config) -> bool:
-    """Returns whether the files of a config's test set exist."""
-    try:
-        check_data(cfg, ['test'], content=False)
-    except UsageError:
-        return False
-    return True
 
 
 def image_files(cfg: Config, split: str) -> list[str]:

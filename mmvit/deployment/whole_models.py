@@ -27,7 +27,7 @@ def write_parts(parts: Parts, path: str | PathLike, details: dict) -> None:
         path (str | PathLike): File to write; weights of more than 1.5 GB are written to ``PATH.data``.
         details (dict): ``task``, ``classes`` and others, see docs/export.md.
     """
-    program = join({name: to_onnx(*each) for name, each in examples_of(parts).items()})
+    program = join({name: to_onnx(**each) for name, each in examples_of(parts).items()})
     versions = f'mmvit_backbones {__version__}, torch {torch.__version__}'
     program.model.metadata_props[DETAILS] = json.dumps(dict(details, version=versions))
     save(program, path)

@@ -31,9 +31,9 @@ class ClassFolder:
         return [name for name, files in self.val.items() if files]
 
 
-def _without_images(part: str) -> Callable[[ClassFolder], list[int]]:
-    """Returns a function that finds the classes without images in a part."""
-    return lambda data: [i for i, name in enumerate(data.classes) if not getattr(data, part).get(name)]
+def _with(number: int, part: str) -> Callable[[ClassFolder], list[int]]:
+    """Returns a function that finds the classes with a number of images in a part."""
+    return lambda data: [i for i, name in enumerate(data.classes) if len(getattr(data, part).get(name, ())) == number]
 
 
 # A comment says what happens without the rule in mmpretrain.
@@ -43,7 +43,7 @@ CLASS_RULES = [
          'a classifier needs at least two classes, got {ids} alone; are the folders of the classes in it?',
          evaluation=''),
     # the class is never predicted
-    Rule('classes without training images', 'classes', _without_images('train'),
+    Rule('classes without training images', 'classes', _with(0, 'train'),
          'the classes {ids} have no training images; every class must have some', evaluation=''),
     # a traceback after the first epoch
     Rule('no validation images', 'classes', lambda data: range(0 if data.of_val else len(data.classes)),
@@ -56,8 +56,11 @@ CLASS_RULES = [
          detail=lambda data, i: in_another_form([data.of_val[i]], data.classes)),
     # the accuracy is one of fewer classes
     suspicion('classes without validation images', 'classes',
-              lambda data: _without_images('val')(data) if data.of_val else [],
+              lambda data: _with(0, 'val')(data) if data.of_val else [],
               'there are no validation images of the classes {ids}', None),
+    # all that is learned of the class is one image
+    Rule('classes with a single training image', 'classes', _with(1, 'train'),
+         '{count} of {total} classes have a single training image: {ids}; add some', 'warning', ''),
 ]
 
 

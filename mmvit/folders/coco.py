@@ -30,6 +30,7 @@ class Coco:
         file (str): Path of the file.
         content (dict): Its content, which repairs change.
         folder (str): Folder of the images.
+        encoding (str): Encoding of the file. Defaults to 'utf-8', the only one that mmdet reads.
         classes (Sequence[str] | None): Classes that the categories must have in this order. Defaults to None: any.
         ids (Sequence[int]): Category ids of the classes in the file of the training. Defaults to 1, 2, ...
         needs_masks (bool): Whether the masks of objects are used. Defaults to False.
@@ -39,6 +40,7 @@ class Coco:
     file: str
     content: dict
     folder: str
+    encoding: str = 'utf-8'
     classes: Sequence[str] | None = None
     ids: Sequence[int] = ()
     needs_masks: bool = False
@@ -53,7 +55,7 @@ class Coco:
         """
         data = read_bytes(file)
         try:
-            content = json.loads(data.decode())
+            content = json.loads(data)
             for key, fields in REQUIRED.items():
                 for entry, name in product(content[key], fields):
                     _check_value(key, name, entry)
@@ -61,7 +63,7 @@ class Coco:
                 raise ValueError(f'{empty[0]} is empty')
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(f'{file} is not in COCO format: {first_line(error)}') from error
-        return cls(file, content, folder)
+        return cls(file, content, folder, json.detect_encoding(data))
 
     # ---- entries
 

@@ -5,6 +5,7 @@ without it; an exception that is called bare names neither the file nor the anno
 exporters write every day, and that cannot be wrong.
 """
 import os.path as osp
+from collections import Counter
 from collections.abc import Callable
 from operator import itemgetter
 from typing import Any
@@ -151,6 +152,10 @@ def _repeated_boxes(coco: Coco) -> list[int]:
     return [i for i, value in enumerate(values) if value in known or known.add(value)]
 
 
+def _iou_of_part_inside(coco: Coco) -> np.ndarray:
+    return _iou(coco.corners, coco.corners.clip(0, np.tile(coco.sizes, 2)))
+
+
 def _is_beyond(points: np.ndarray, sizes: np.ndarray) -> Any:
     return (points > sizes + 2).any(1)
 
@@ -180,9 +185,21 @@ def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return inter / np.where(union > 0, union, 1)
 
 
+def _single(coco: Coco) -> list[int]:
+    """Returns the positions of the categories that are classes and have one object."""
+    counts = Counter(str(annotation['category_id']) for annotation in coco.annotations)
+    return [i for i, category in enumerate(coco.categories)
+            if counts[str(category['id'])] == 1 and category['name'] in (coco.classes or coco.names)]
+
+
 WITHOUT_OBJECTS = suspicion('categories without objects', 'categories', _unused,
                             'there are no objects of the categories {ids}', None, shown='name')
 COCO_RULES = [
+    # a bare JSONDecodeError
+    Rule('a byte order mark, or another encoding than UTF-8', 'images',
+         lambda coco: [0] if coco.encoding != 'utf-8' else [],
+         'mmdet does not read its encoding, {detail}; save it as UTF-8 without a byte order mark',
+         repair=lambda coco, found: setattr(coco, 'encoding', 'utf-8'), detail=lambda coco, i: coco.encoding),
     # obss/sahi#98, cvat-ai/cvat#4185: the objects of an image, or of a category, are dropped or go to the other one
     *(Rule(f'repeated ids of {key}', key, repeated(key), f'ids of {key} must be unique, got duplicates of {{ids}}')
       for key in ('images', 'categories')),
@@ -222,6 +239,9 @@ COCO_RULES = [
          evaluation='warning', repair=_order_categories),
     # Roboflow's root category, LabelMe's _background_: their AP is 0, or is left out of the mean
     WITHOUT_OBJECTS,
+    # all that is learned of the category is one object
+    Rule('categories with a single object', 'categories', _single,
+         '{count} of {total} categories have a single object: {ids}; add some', 'warning', '', shown='name'),
     # objects are dropped
     Rule('image_id of no image', 'annotations',
          lambda coco: [i for i, entry in enumerate(coco.annotations) if entry['image_id'] not in coco.image_of],
@@ -274,6 +294,12 @@ COCO_RULES = [
     # boxes are too large
     suspicion('boxes that seem to be x1, y1, x2, y2', 'annotations', column(_is_corners),
               f'boxes of {THEM} seem to be x1, y1, x2, y2; a box is x, y, width, height'),
+    # training clips boxes to the image, and evaluation does not, so that perfect detections have an AP50 of 0
+    suspicion('boxes of which less than half is inside their image', 'annotations',
+              column(lambda coco: _iou_of_part_inside(coco) < HALF),
+              f'boxes of {THEM} reach far beyond their image, to which training clips them, and evaluation does not; '
+              'the IoU with the part inside is {detail}: clip them',
+              detail=lambda coco, i: f'{_iou_of_part_inside(coco)[i]:.2f} for the first'),
     # merged exports: a detector finds an object once, and misses the other one
     suspicion('the same box twice in an image', 'annotations', _repeated_boxes,
               f'{THEM} repeat the box of another one of their category and image, which counts as missed; remove them',

@@ -1,5 +1,6 @@
 """Looks at each image and mask of data, and the rules for what is seen; the second pass, after annotations."""
 import sys
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -160,6 +161,11 @@ def _missing_classes(data: Rasters) -> list[int]:
     return [label for label in range(len(data.names) if is_known else 0) if label not in data.labels]
 
 
+def _single_classes(data: Rasters) -> list[int]:
+    counts = Counter(label for seen in data.decoded for label in seen.labels or ())
+    return [label for label in range(len(data.names)) if counts[label] == 1]
+
+
 def _only_label(data: Rasters, i: int) -> str:
     return f'{sorted(data.labels)}, e.g. {data.decoded[i].raster.mask}'
 
@@ -198,4 +204,7 @@ RASTER_RULES = [
     # a line too many in classes.txt, or labels from 1, give classes the names of others
     suspicion('classes of classes.txt that no mask has', 'names', _missing_classes, 'no mask has the classes {ids}',
               None),
+    # all that is learned of the class is one image
+    Rule('classes that a single mask has', 'names', _single_classes,
+         '{count} of {total} classes are in a single training mask: {ids}; add some', 'warning', ''),
 ]

@@ -63,6 +63,13 @@ class PyTorchModel:
         if self.meta.get('category_ids'):
             self.details['category_ids'] = list(self.meta['category_ids'])
 
+    @property
+    def about_bands(self) -> str:
+        """Returns what an error adds for a model of images with more or fewer bands than the three of predictions."""
+        channels = (self.cfg.model.get('backbone') or {}).get('in_channels', 3)
+        return '' if channels == 3 else (f'; model.backbone.in_channels is {channels}, but predictions read images as '
+                                         'RGB: use mmvit test, which reads them as the config says')
+
     def run(self, images: Sequence[np.ndarray]) -> list[Arrays]:
         """Returns the outputs for each image.
 
@@ -79,7 +86,7 @@ class PyTorchModel:
         try:
             samples = self.module.test_step(self.collate(data))
         except Exception as error:  # mismatched parts of a model can raise any exception
-            raise UsageError(f'the model failed: {first_line(error)}') from error
+            raise UsageError(f'the model failed: {first_line(error)}{self.about_bands}') from error
         return list(map(arrays_of, samples))
 
     def prepare(self, image: np.ndarray) -> dict:
@@ -87,7 +94,7 @@ class PyTorchModel:
         try:
             return self.pipeline(image)
         except Exception as error:  # a pipeline can raise any exception
-            raise UsageError(f'the test pipeline failed: {first_line(error)}') from error
+            raise UsageError(f'the test pipeline failed: {first_line(error)}{self.about_bands}') from error
 
 
 class TestPipeline:
@@ -223,12 +230,19 @@ def open_session(path: Path, runtime: str | None = None, device: str | torch.dev
 
 
 class Exported:
-    """A model exported by ``mmvit export``; the arguments are those of :func:`open_session`."""
+    """A model exported by ``mmvit export``; the arguments are those of :func:`open_session`.
+
+    Copies, also those in other processes, load the file again.
+    """
 
     def __init__(self, path: Path, runtime: str | None = None, device: str | torch.device | None = None) -> None:
         self.session = open_session(path, runtime, device)
+        self.arguments = path.absolute(), runtime, device
         self.runtime, self.details = runtime or REFERENCE, details_of(path)
         self.task: str = self.details['task']
+
+    def __reduce__(self) -> tuple:
+        return Exported, self.arguments
 
     def run(self, images: Sequence[np.ndarray]) -> list[Arrays]:
         """Returns the outputs of each image; raises UsageError if the model fails."""

@@ -27,6 +27,7 @@ from ..utils.messages import near_names
 from ..utils.openmmlab_models import on_meta
 from ..zoo.checkpoints import read_checkpoint
 from ..zoo.foreign_names import describe_names
+from ..zoo.hubs import brief_warnings
 from ..zoo.state_dicts import find_state_dict
 
 try:
@@ -276,7 +277,7 @@ def create(name: str, pretrained: bool, arguments: dict[str, Any]) -> tuple[Any,
     for options in ANY_SIZE:
         missing: set[str] = set()
         try:
-            with recorded_loading(missing):
+            with recorded_loading(missing), brief_warnings(f'timm:{name}'):
                 network = timm.create_model(name, pretrained=pretrained, num_classes=0, **options, **arguments)
         except TypeError as error:
             if options:  # which the network does not have

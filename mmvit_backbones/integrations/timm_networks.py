@@ -207,6 +207,11 @@ class TimmClassifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(images))
 
+    def set_input_size(self, img_size: int | Sequence[int] | None = None, patch_size: None = None) -> None:
+        """Changes nothing, because the networks read images of any size; a ``patch_size`` is a ValueError."""
+        if patch_size is not None:
+            raise ValueError(f'patch_size must be None, because the networks have a fixed stem, got {patch_size}')
+
     def forward_intermediates(self, images: Tensor, indices: int | Sequence[int] | None = None, norm: bool = False,
                               stop_early: bool = False, output_fmt: str = 'NCHW',
                               intermediates_only: bool = False) -> list[Tensor] | tuple[Tensor, list[Tensor]]:

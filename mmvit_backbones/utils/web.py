@@ -24,11 +24,20 @@ def receive(url: str, output: str) -> None:
         gdown.download(url, output, use_cookies=False, timeout=TIMEOUT, resume=True,
                        quiet=not (sys.stderr and sys.stderr.isatty()), retries=RETRIES)
     except (gdown.exceptions.DownloadError, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        raise UsageError(' '.join(str(error).split())) from error
+        raise UsageError(reason_of(error)) from error
 
 
-def is_unreachable(error: BaseException | None) -> bool:
-    """Returns whether a download error, or one of its causes, means that the server cannot be reached."""
+def reason_of(error: BaseException) -> str:
+    """Returns the message of a download error in one line; of a lost connection, its kind and its first cause."""
+    lost, cause = lost_connection(error), error
+    while lost and (inner := [each for each in (cause.__cause__, *cause.args) if isinstance(each, Exception)]):
+        cause = inner[0]  # at last of the socket; requests and urllib3 pass it as an argument or a cause
+    return (f'{type(lost).__name__}: ' if lost else '') + ' '.join(str(cause).split())
+
+
+def lost_connection(error: BaseException | None) -> BaseException | None:
+    """Returns the connection error or timeout of requests in a download error's chain of causes, or None."""
     import requests
-    is_lost = isinstance(error, requests.ConnectionError | requests.Timeout)
-    return is_lost or error is not None and is_unreachable(error.__cause__)
+    if error is None or isinstance(error, requests.ConnectionError | requests.Timeout):
+        return error
+    return lost_connection(error.__cause__)

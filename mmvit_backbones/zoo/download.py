@@ -124,7 +124,7 @@ def _download_from(url: str, target: Path, weights: PublishedFile) -> Path:
     try:
         web.receive(url, str(incoming))
     except UsageError as error:
-        if before and _received_bytes(incoming) == before and not web.is_unreachable(error):
+        if before and _received_bytes(incoming) == before and not web.lost_connection(error):
             _partial_files(incoming)[0].unlink()  # no progress: the server may be unable to resume, so start again
             return _download_from(url, target, weights)
         raise CheckpointError(f'{url}: {error}') from error

@@ -2,6 +2,7 @@
 
 ``timm://NAME`` can start a network with the same tensors; see ``converters/library_layout.py``.
 """
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -87,9 +88,26 @@ def fetch_openmmlab(name: str) -> Path:
 
 
 @contextmanager
-def _downloading(name: str, url: str = 'it') -> Iterator[None]:
+def brief_warnings(name: str) -> Iterator[None]:
+    """Lets timm name two unknown names of weights, not all."""
+    def shorten(record: logging.LogRecord) -> bool:
+        text = re.sub(r'\(([^(),]+, [^(),]+), [^()]+\)', r'(\1, ...)', record.getMessage())
+        record.msg, record.args = f'{name}: {text}', ()
+        return True
+
+    logger = logging.getLogger('timm.models._builder')
+    logger.addFilter(shorten)
     try:
         yield
+    finally:
+        logger.removeFilter(shorten)
+
+
+@contextmanager
+def _downloading(name: str, url: str = 'it') -> Iterator[None]:
+    try:
+        with brief_warnings(name):
+            yield
     except CheckpointError:
         raise
     except Exception as error:  # the libraries' downloaders raise errors of several packages

@@ -26,6 +26,7 @@ from ..utils.file_access import problem_of_file
 
 LAST = 'last_checkpoint'  # MMEngine's text file with the path of the last checkpoint
 RUN = 'run'  # key of `meta` with the id of the training
+MAX_HISTORY = 10**6  # of MMEngine, which then forgets the first losses
 
 # ---- what a path means
 
@@ -79,15 +80,29 @@ def is_of_run(file: str | Path, checkpoint: dict, if_damaged: bool) -> bool:
     """Returns whether a file is of the training of a checkpoint, which may have been interrupted, resumed or moved.
 
     :class:`.OwnFilesHook` records the training in ``meta``. Checkpoints without this record are of one training if
-    their classes are equal. Returns ``if_damaged`` for a file that cannot be read.
+    their classes are equal, and the losses that both have logged, at least one; a resumed training takes them over.
+    Returns ``if_damaged`` for a file that cannot be read.
     """
     try:
-        before, now = (each.get('meta') or {} for each in (read_file(file, mmap=True), checkpoint))
+        other = read_file(file, mmap=True)
     except CheckpointError:
         return if_damaged
+    before, now = (each.get('meta') or {} for each in (other, checkpoint))
     if before.get(RUN) and now.get(RUN):
         return before[RUN] == now[RUN]
-    return classes_of(before.get('dataset_meta')) == classes_of(now.get('dataset_meta'))
+    losses, others = _losses(checkpoint), _losses(other)
+    length, is_cut = min(len(losses), len(others)), max(len(losses), len(others)) >= MAX_HISTORY
+    return classes_of(before.get('dataset_meta')) == classes_of(now.get('dataset_meta')) and length > 0 and (
+        is_cut or np.array_equal(losses[:length], others[:length], equal_nan=True))
+
+
+def _losses(checkpoint: dict) -> np.ndarray:
+    scalars = (checkpoint.get('message_hub') or {}).get('log_scalars')
+    history = scalars.get('train/loss') if isinstance(scalars, dict) else None
+    losses = vars(history).get('_log_history') if isinstance(history, HistoryBuffer) else None
+    if not isinstance(losses, np.ndarray) or losses.ndim != 1 or losses.dtype.kind not in 'fiu':
+        return np.empty(0)
+    return losses
 
 
 def recorded_best(checkpoint: dict) -> dict[str, str]:

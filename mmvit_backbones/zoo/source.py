@@ -119,7 +119,9 @@ def describe_file(weights: Weights, variant: Variant | None) -> Weights:
     if family and family.detector_images and is_detector and not images and OF_MMENGINE not in weights.meta:
         images = Normalization(**family.detector_images)
     words = [word for word in (family.options if family else ()) if any(f'.{word}.' in name for name in names)]
-    return replace(weights, variant=variant, tag='_'.join(words), images=images, is_dense=is_dense)
+    found = replace(weights, variant=variant, tag='_'.join(words), images=images, is_dense=is_dense)
+    vars(found)['checkpoint'] = weights.checkpoint  # which is read once
+    return found
 
 
 def names_of_published(variant: Variant, weights: Weights) -> dict[str, torch.Tensor]:

@@ -115,7 +115,9 @@ def test_few_images_are_told(tmp_path, capsys):
     write(tmp_path, 'train/cat/a.jpg', 'train/dog/a.jpg', 'train/dog/b.jpg',
           *(f'val/{name}/{i}.jpg' for name in ('cat', 'dog') for i in range(2)))
     read_class_folder(tmp_path)
-    assert '25 points' in capsys.readouterr().err
-    write(tmp_path, *(f'val/cat/{i}.jpg' for i in range(2, 8)))
+    err = capsys.readouterr().err
+    assert 'single training image: cat;' in err and '25 points' in err
+    write(tmp_path, 'train/cat/b.jpg', *(f'val/cat/{i}.jpg' for i in range(2, 8)))
     read_class_folder(tmp_path)
-    assert 'points' not in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert 'single' not in err and 'points' not in err

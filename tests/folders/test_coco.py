@@ -259,6 +259,8 @@ def test_order_of_the_classes(content, tmp_path):
     (dict(bbox=[0, 0, 1.01, 1], area=1), 'coordinates from 0 to 1'), (dict(bbox=[0, 0, 1.5, 1.5], area=2), None),
     (dict(bbox=[64, 25, 20, 16]), 'box outside'), (dict(bbox=[33, 48, 20, 16]), 'box outside'),
     (dict(bbox=[-20, 25, 20, 16]), 'box outside'), (dict(bbox=[33, -16, 20, 16]), 'box outside'),
+    (dict(bbox=[-19.5, 25, 20, 16]), 'with the part inside is 0.03'), (dict(bbox=[33, 47.5, 20, 2.5]), 'is 0.20'),
+    (dict(bbox=[44, -30, 40, 50]), 'inside is 0.20'), (dict(bbox=[30, 9, 90, 20]), 'inside is 0.38'),
     (dict(bbox=[-10, 25, 20, 16]), None), (dict(bbox=[33, 33, 20, 30]), None),
     (dict(segmentation=[[36, 25, 56, 41, 36, 41]]), None),
     (dict(segmentation=[[36, 25, 46, 25, 46, 41, 36, 41]]), None),  # half of the box
@@ -296,6 +298,17 @@ def test_categories_without_objects(classes, content, tmp_path):
         annotation['category_id'] = 1
     found = [text for is_error, text in problems(content, tmp_path, classes=classes) if not is_error]
     assert found == [f'file.json: there are no objects of the categories {"b" if classes == "ab" else "b, c"}']
+
+
+@pytest.mark.parametrize('options, is_told', [
+    ({}, True), (dict(is_evaluated=True), False), (dict(classes='ac'), False)])
+def test_categories_with_a_single_object(options, is_told, content, tmp_path):
+    """In the training alone, and of the classes alone."""
+    for annotation in content['annotations'][4:]:
+        annotation['category_id'] = 1
+    content['annotations'][2]['category_id'] = 1  # b has the second annotation alone, and c none
+    found = [text for is_error, text in problems(content, tmp_path, **options) if 'single object' in text]
+    assert found == (['file.json: 1 of 3 categories have a single object: b; add some'] if is_told else [])
 
 
 def test_images_are_accounted_for(content, tmp_path, capsys, monkeypatch):

@@ -116,3 +116,13 @@ def test_masks_whose_names_have_another_unicode_form(folder):
         read_seg_folder(folder)
     shutil.move(next((folder / 'masks/val').glob('M*')), folder / 'masks/val' / f'{normalize("NFC", "Müll")}.png')
     assert labels_of(read_seg_folder(folder).val) == [{0, 1, 255}] * 2
+
+
+def test_few_masks_are_told(folder, capsys):
+    """A class that one training mask has, and validation images of which each is worth half of the figures."""
+    masks = sorted(folder.glob('masks/train/*'))
+    for mask in masks[1:]:
+        Image.fromarray(np.zeros_like(np.array(Image.open(mask)))).save(mask)
+    read_seg_folder(folder)
+    err = capsys.readouterr().err
+    assert f'single training mask: {CLASSES[1]};' in err and '50 points' in err

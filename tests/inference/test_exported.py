@@ -1,4 +1,6 @@
-"""Exported files end in a one-line error if they are invalid, too new or fail on an image."""
+"""Exported files can be copied, and end in a one-line error if they are invalid, too new or fail on an image."""
+import pickle
+
 import numpy as np
 import pytest
 from helpers import raises
@@ -7,6 +9,7 @@ from tiny_exports import mean_color_file, write_classifier
 
 from mmvit.inference import Predictor
 from mmvit.inference.outputs import write_predictions
+from mmvit.inference.runtimes import installed_runtimes
 from mmvit_backbones.errors import UsageError
 
 
@@ -16,6 +19,17 @@ def test_a_broken_onnx_file_is_refused(tmp_path):
     with raises(UsageError, 'model.onnx', 'cannot be loaded by onnxruntime') as caught:
         Predictor(tmp_path / 'model.onnx')
     assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('runtime', installed_runtimes())
+def test_a_predictor_of_a_file_can_be_copied(runtime, tmp_path, monkeypatch):
+    monkeypatch.chdir(mean_color_file(tmp_path).parent)
+    predictor = Predictor('model.onnx', device='cpu', runtime=runtime)
+    image = np.random.default_rng(0).integers(0, 255, (8, 9, 3), np.uint8)
+    monkeypatch.chdir('/')
+    again = pickle.loads(pickle.dumps(predictor))
+    assert again.model.runtime == runtime
+    assert np.array_equal(again(image)[0].scores, predictor(image)[0].scores)
 
 
 @pytest.mark.parametrize('details', [{}, dict(task='poetry')], ids=str)

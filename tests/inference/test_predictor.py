@@ -148,17 +148,27 @@ def test_damaged_exif_does_not_stop_the_prediction(file, tmp_path):
     assert len(Predictor(file)(tmp_path / 'images', batch_size=64)) == 3 * len(places)
 
 
-def untrained(tmp_path, task: str, **options) -> Predictor:
-    """Returns a predictor of a recipe with random weights."""
+def untrained(tmp_path, task: str, backbone: dict, **options) -> Predictor:
+    """Returns a predictor of a recipe with a changed backbone and random weights."""
     cfg = recipe(tmp_path, task, dict(type='ResT', **TINY_CONFIGS['ResT']), size=64, **options)
+    cfg.model.backbone.update(backbone)
+    if bands := backbone.get('in_channels'):
+        place = cfg if 'data_preprocessor' in cfg else cfg.model
+        place.data_preprocessor.update(mean=[0.] * bands, std=[1.] * bands, to_rgb=False)
     cfg.dump(tmp_path / 'config.py')
     init_default_scope(cfg.default_scope)
     torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), tmp_path / 'weights.pth')
     return Predictor(tmp_path / 'weights.pth', str(tmp_path / 'config.py'))
 
 
+def test_a_model_of_four_bands_is_named(tmp_path, frameworks):
+    predictor = untrained(tmp_path, 'class_folder', dict(in_channels=4))
+    with raises(UsageError, 'the model failed', 'model.backbone.in_channels is 4', 'RGB', 'mmvit test'):
+        predictor(IMAGE)
+
+
 def test_the_ids_of_a_folders_categories_are_known(tmp_path, frameworks):
-    assert untrained(tmp_path, 'coco_folder', light=True).category_ids[-1] == 90  # of COCO's 80 classes
+    assert untrained(tmp_path, 'coco_folder', {}, light=True).category_ids[-1] == 90  # of COCO's 80 classes
 
 
 @pytest.mark.slow

@@ -231,12 +231,12 @@ def test_a_missing_connection_is_reported_with_its_host(servers, monkeypatch):
         closed.bind(('127.0.0.1', 0))
         url = f'http://127.0.0.1:{closed.getsockname()[1]}'
         monkeypatch.setenv('https_proxy', url)
-        with raises(CheckpointError, 'github.com', 'proxy', 'Connection refused'):
+        with raises(CheckpointError, 'github.com', 'ProxyError', 'Connection refused'):
             fetch(RELEASE)
-        with raises(CheckpointError, 'drive.google.com', 'proxy', 'Connection refused'):
+        with raises(CheckpointError, 'drive.google.com', 'ProxyError', 'Connection refused'):
             fetch(WEIGHTS['reswin_tiny'])
         monkeypatch.setenv('NO_PROXY', '127.0.0.1')
-        with raises(CheckpointError, '127.0.0.1', 'Connection refused'):
+        with raises(CheckpointError, '127.0.0.1', 'ConnectionError', 'Connection refused'):
             fetch_url(f'{url}/model.pth')
 
 

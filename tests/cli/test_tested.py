@@ -111,7 +111,7 @@ def used(cfg: Config, kind: str) -> object:
     return dataset, content['test_evaluator'], content['work_dir']
 
 
-def test_a_split_that_has_changed_gets_no_advice_for_trainings(tmp_path):
+def test_a_split_that_has_changed_is_named(tmp_path):
     """`mmvit test` cannot split a folder."""
     data = tmp_path / 'data'
     shutil.copytree(f'{FOLDERS["class_folder"]}/train', data)
@@ -123,6 +123,5 @@ def test_a_split_that_has_changed_gets_no_advice_for_trainings(tmp_path):
     (tmp_path / 'empty/val').mkdir(parents=True)
     for folder, words in ((data, ['1 image was removed']), (other, [other]), (tmp_path / 'empty', ['val/CLASS/'])):
         args = parser_of('test').parse_args([cfg.filename, 'epoch_1.pth', '--class-folder', str(folder)])
-        with raises(UsageError, *words) as caught:
+        with raises(UsageError, *words):
             prepare(args)
-        assert '--val-fraction' not in str(caught.value)

@@ -361,7 +361,8 @@ def test_boxes_without_masks_can_be_exported():
     cfg.merge_from_dict(FREE_SIZE)
     init_default_scope('mmdet')
     parts = split(build_model(cfg).eval(), cfg)
-    module, inputs, shapes, *_ = examples_of(parts)['postprocess']
+    example = examples_of(parts)['postprocess']
+    module, inputs, shapes = (example[name] for name in ('model', 'inputs', 'dynamic_shapes'))
     with ignore_deprecations():
         graph = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False).module()
     image = torch.from_numpy(IMAGES[0])
@@ -378,7 +379,7 @@ def test_no_map_of_an_example_has_a_single_row_or_column():
     cfg.merge_from_dict(dict(model=dict(
         neck=dict(num_outs=7), bbox_head=dict(anchor_generator=dict(strides=[4 * 2**level for level in range(7)])))))
     init_default_scope('mmdet')
-    *_, (_, (_, *maps), *_) = examples_of(split(build_model(cfg).eval(), cfg)).values()
+    _, *maps = examples_of(split(build_model(cfg).eval(), cfg))['postprocess']['inputs']
     assert all(2 <= height != width for height, width in (value.shape[2:] for value in maps))
 
 
@@ -391,5 +392,5 @@ def test_a_network_of_one_size_is_exported_for_it():
     model = build_model(cfg).eval()
     model.backbone.image_size = 64, 96
     parts = split(model, cfg)
-    images, = examples_of(parts)['network'].inputs
+    images, = examples_of(parts)['network']['inputs']
     assert images.shape == (1, 3, 64, 96)

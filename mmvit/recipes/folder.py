@@ -18,7 +18,7 @@ from ..folders import read_folder
 from ..folders.record import write_record
 from ..folders.rules import raise_or_warn
 from ..running.run_folder import RECIPE, RunFolder
-from ..running.work_dir import HoldsTrainingError, holds_training
+from ..running.work_dir import check_new
 from ..utils.frameworks import import_quietly
 from .arguments import FineTuning, with_option
 from .networks import Network, find_network
@@ -64,8 +64,7 @@ def plan_fine_tuning(given: FineTuning, options: Mapping[str, Any] = MappingProx
         raise UsageError(f'light (--light) is for detectors and requires coco_folder, got {task.argument}')
     network = choose_network(given)
     work_dir = given.work_dir or name_work_dir(network.name, task)
-    if holds_training(work_dir):
-        raise HoldsTrainingError(work_dir)
+    check_new(work_dir)
     given, place = replace(given, work_dir=work_dir), osp.join(work_dir, RECIPE)
     data = read_folder(task.argument, folder, given.boxes_only, val_fraction=given.val_fraction,
                        split_seed=given.split_seed, out=place, check_files=given.check_files)

@@ -19,7 +19,7 @@ from ..naming import kind_of, list_kinds, path_hint, resolve
 from ..utils.distributed import is_first_process, warn
 from .rehearsal import rehearse
 from .run_folder import RunFolder
-from .work_dir import HoldsTrainingError, holds_training
+from .work_dir import check_new, holds_training
 
 
 def open_training(config: str, work_dir: str | None = None, resume: str | bool = False) -> RunFolder:
@@ -74,10 +74,9 @@ def prepare_training(run: RunFolder, *, processes: int = 1, check: bool = False,
     if checks_data and not check_folder(RunFolder(cfg)):
         check_data(cfg, ['train', 'val'])
     if is_first_process() and run.given is not None:
-        is_new = not holds_training(cfg.work_dir)
-        if not is_new and not resume:
-            raise HoldsTrainingError(cfg.work_dir)
-        if is_new and not check:
+        if not resume:
+            check_new(cfg.work_dir)
+        if not check and not holds_training(cfg.work_dir):
             run.copy_to(cfg.work_dir)
     is_timed = run.given is not None and processes == 1 and not resume
     if check and (told := rehearse(cfg, processes, is_timed=is_timed)):

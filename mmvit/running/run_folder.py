@@ -14,7 +14,7 @@ from mmvit_backbones.utils.file_access import check_outputs
 from ..configs.files import BY_NAME, SPLITS, datasets_of, is_config, merge_options, metrics_of, read_config, read_saved
 from ..folders.folders import write_file
 from ..folders.record import RECORD, find_changes
-from .work_dir import HoldsTrainingError, holds_training
+from .work_dir import check_new
 
 RECIPE = 'recipe'  # setting of a config, and the folder of its file, its lists and the record of the data
 
@@ -66,8 +66,7 @@ class RunFolder:
             UsageError: If the work dir holds a training, or the config would replace the one that the network is from.
         """
         file = Path(str(config.filename))
-        if holds_training(config.work_dir):
-            raise HoldsTrainingError(config.work_dir)
+        check_new(config.work_dir)
         check_outputs('work_dir (--work-dir)', [file], [config.recipe.get('network')])
         write_file(file.parent, file.name, config.text)
         return cls(config)

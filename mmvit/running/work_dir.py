@@ -15,14 +15,6 @@ from ..utils.locks import lock_file
 LOCK, TAKEN = '.lock', '.taken'
 
 
-class HoldsTrainingError(UsageError):
-    """Raised if a new training would replace one that is in a work dir."""
-
-    def __init__(self, work_dir: str) -> None:
-        super().__init__(f'work dir {work_dir} holds a training, whose recipe stays as it is; resume=True '
-                         '(--resume) goes on with it, and another work_dir (--work-dir) starts a new one')
-
-
 def describe_process() -> str:
     return f'process {os.getpid()} on {socket.gethostname()}'
 
@@ -40,6 +32,13 @@ def holds_training(work_dir: str) -> bool:
     """Returns whether a checkpoint is in a work dir, or a run is going on there."""
     has_checkpoint = any(Path(work_dir).glob('*.pth')) or osp.isfile(osp.join(work_dir, LAST))
     return has_checkpoint or is_locked(osp.join(work_dir, LOCK))
+
+
+def check_new(work_dir: str) -> None:
+    """Raises UsageError if a new training would replace one that is in a work dir."""
+    if holds_training(work_dir):
+        raise UsageError(f'work dir {work_dir} holds a training, whose recipe stays as it is; resume=True (--resume) '
+                         'goes on with it, and another work_dir (--work-dir) starts a new one')
 
 
 def is_locked(path: str) -> bool:
@@ -64,16 +63,11 @@ def reserve_work_dir(work_dir: str, resume: str | bool = False) -> Iterator[None
     Raises:
         UsageError: If the folder cannot be written or is in use, or holds a training that is not to go on.
     """
-    with take(work_dir):
-        if holds_training(work_dir) and not resume:
-            raise HoldsTrainingError(work_dir)
+    lock = osp.join(work_dir, LOCK)
+    with lock_file(osp.join(work_dir, TAKEN), describe_process()):
+        if osp.lexists(lock):
+            with lock_file(lock):  # no run may be going on
+                pass
+        if not resume:
+            check_new(work_dir)
         yield
-
-
-def take(work_dir: str) -> AbstractContextManager:
-    """Locks a work dir for a command that prepares and starts a run there; no run may be going on."""
-    held, lock = lock_file(osp.join(work_dir, TAKEN), describe_process()), osp.join(work_dir, LOCK)
-    if osp.lexists(lock):
-        with lock_file(lock):
-            pass
-    return held

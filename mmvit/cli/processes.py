@@ -6,7 +6,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -33,35 +33,31 @@ def launch(args: argparse.Namespace, prepare: Callable[..., AbstractContextManag
     from ..running.ranks import started_by
     from ..utils.devices import check_number_of_processes
     from ..utils.distributed import is_first_process
-    if args.launcher != 'none':
-        with started_by(args.launcher, args.local_rank) as processes:
-            if not args.check or is_first_process():
-                with prepare(processes=processes) as cfg:
-                    print('ok') if args.check else go(cfg)
-        return
     if args.processes and not args.check:
         check_number_of_processes(args.processes)
-    with prepare(processes=args.processes or 1) as cfg:
-        if args.check:
-            print('ok')
-        elif args.processes:
-            start(go, cfg, args.processes)
-        else:
-            go(cfg)
+    is_launched = args.launcher != 'none'
+    started = started_by(args.launcher, args.local_rank) if is_launched else nullcontext(args.processes or 1)
+    with started as processes:
+        if args.check and not is_first_process():
+            return
+        with prepare(processes=processes) as cfg:
+            if args.check:
+                print('ok')
+            elif args.processes:
+                start(go, cfg, args.processes)
+            else:
+                go(cfg)
 
 
 def start(go: partial[None], cfg: 'Config', processes: int) -> None:
     """Runs a finished config in several processes here.
 
     Raises:
-        UsageError: If there are too few GPUs, or the processes cannot be connected.
+        UsageError: If the processes cannot be connected.
         SystemExit: With the exit code of the first process that failed, or 128 plus the number of a signal.
     """
     from mmvit_backbones.errors import UsageError, first_line
     from mmvit_backbones.ops.build import number_of_cores
-
-    from ..utils.devices import check_number_of_processes
-    check_number_of_processes(processes)
     os.environ.pop('LOCAL_RANK', None)  # of another program
     os.environ.setdefault('OMP_NUM_THREADS', str(max(1, number_of_cores() // processes)))  # they share the cores
     os.environ.setdefault('MKL_NUM_THREADS', os.environ['OMP_NUM_THREADS'])

@@ -3,7 +3,7 @@
 Images ``(B, 3, height, width)`` give logits ``(B, classes)``.
 """
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from mmvit_backbones.zoo.building import model_config
 
@@ -46,8 +46,7 @@ def make_model(network: Network, data: FolderData) -> dict:
         head['in_channels'] = network.find_maps()[-1][0]
     head = {**head, 'num_classes': len(data.classes), 'loss': LABEL_SMOOTHING}
     return dict(
-        data_preprocessor=dict(
-            mean=network.mean, std=network.std, to_rgb=network.to_rgb, num_classes=len(data.classes)),
+        data_preprocessor=dict(**asdict(network.images), num_classes=len(data.classes)),
         model=dict(type='ImageClassifier', backbone=backbone, **(dict(neck=neck) if neck else {}), head=head))
 
 
@@ -86,7 +85,8 @@ def make_train_loader(data: FolderData, size: tuple[int, int], batch_size: int, 
         network (Network): The network; its mean, as gray, fills what is moved into an image.
         epochs (int): Length of the training; in long ones, parts of images are erased.
     """
-    mean, std = (values[::-1] if network.to_rgb else values for values in (network.mean, network.std))  # BGR
+    images = network.images
+    mean, std = (values[::-1] if images.to_rgb else values for values in (images.mean, images.std))  # BGR
     erasing = dict(type='RandomErasing', erase_prob=ERASING, mode='rand', min_area_ratio=0.02, max_area_ratio=1 / 3,
                    fill_color=mean, fill_std=std)
     pipeline = [

@@ -51,9 +51,9 @@ def make_model(network: Network, data: FolderData, light: bool = False, precisio
         extractor['roi_layer'] = dict(use_torchvision=True)
     if extractor:
         roi_head |= {f'{part}_roi_extractor': extractor for part in (['bbox', 'mask'] if data.has_masks else ['bbox'])}
-    detections = count_detections(data)
+    images, detections = network.images, count_detections(data)
     return dict(model=dict(
-        data_preprocessor=dict(mean=network.mean, std=network.std, bgr_to_rgb=network.to_rgb),
+        data_preprocessor=dict(mean=images.mean, std=images.std, bgr_to_rgb=images.to_rgb),
         backbone=dict(_delete_=True, **network.backbone),
         neck=neck, **anchors, roi_head=roi_head, **make_proposals(detections, light)))
 

@@ -1,10 +1,10 @@
 """Finds the network that a recipe or a comparison trains, and what a recipe must know about it."""
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from inspect import signature
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from mmengine.registry import MODELS
@@ -34,14 +34,6 @@ TIMM = OTHERS[1]
 FREEZING = 'frozen_stages', 'stop_grad_conv1'  # arguments of the frameworks' backbones
 
 
-class Pyramid(NamedTuple):
-    """Maps of a dense task: their channels before a neck like FPN, the strides after it, and a plain network's neck."""
-
-    channels: list[int]
-    strides: list[float]
-    neck: dict | None
-
-
 @dataclass(frozen=True)
 class Network:
     """A backbone for a recipe.
@@ -50,8 +42,7 @@ class Network:
         name (str): Name for files and messages.
         backbone (dict): Config of the backbone.
         weights (Weights | None): Those that it starts from, where something tells them. Defaults to None.
-        mean, std (list[float]): Statistics of its images from 0 to 255.
-        to_rgb (bool): Whether the channels of its images, and of these statistics, are RGB. Defaults to True.
+        images (Normalization): How its images are normalized. Defaults to that of ImageNet.
         imports (tuple[str, ...]): Modules that register the backbone.
         image_size (tuple[int, int] | None): Height and width that images must have. Defaults to None: any.
         variant (Variant | None): The published network. Defaults to None: of another library, or from a config.
@@ -60,9 +51,7 @@ class Network:
     name: str
     backbone: dict
     weights: Weights | None
-    mean: list[float]
-    std: list[float]
-    to_rgb: bool = True
+    images: Normalization = IMAGENET
     imports: tuple[str, ...] = ('mmvit_backbones', )
     image_size: tuple[int, int] | None = None
     variant: Variant | None = None
@@ -100,8 +89,10 @@ class Network:
                              f'{self.backbone.get("out_indices")}; a detector or segmenter needs those of its stages')
         return self
 
-    def make_pyramid(self, levels: int) -> 'Pyramid':
+    def make_pyramid(self, levels: int) -> tuple[list[int], list[float], dict | None]:
         """Returns the maps of a dense task: the network's, or for a plain one those of a simple feature pyramid.
+
+        These are their channels before a neck like FPN, their strides after it, and a plain network's neck.
 
         Args:
             levels (int): Number of maps, or more; each that a neck adds has twice the stride of the one before it.
@@ -115,7 +106,7 @@ class Network:
                        for factor in (4, 2, 1)]
         while len(strides) < levels:
             strides.append(2 * strides[-1])
-        return Pyramid(channels, strides, neck)
+        return channels, strides, neck
 
     def freeze(self, stages: int | Literal['all']) -> 'Network':
         """Returns the network with frozen stages.
@@ -230,7 +221,7 @@ def find_published(variant: Variant, pretrained: bool | str, is_dense: bool) -> 
     backbone = {**own.backbone, **(dict(drop_path_rate=0.1, init_cfg=init_of(weights)) if weights else {})}
     if not any(name in registry.module_dict for registry in MODELS.children.values()):  # those of the frameworks
         backbone['type'] = name  # as in the published configs
-    return Network(variant.name, backbone, weights, *astuple(own.images), variant=variant)
+    return Network(variant.name, backbone, weights, own.images, variant=variant)
 
 
 def init_of(weights: Weights, **options: str) -> dict[str, Any]:
@@ -292,13 +283,13 @@ def find_other(name: str, backbone: dict, images: Normalization | None, imports:
     weights = open_weights(pretrained if isinstance(pretrained, str) else named_by(backbone), own)
     if isinstance(pretrained, str) and weights:
         backbone |= start_from(weights, in_timm, is_own=own is not None)
-    found = Network(name, backbone, weights, *astuple(images or IMAGENET), imports=tuple(dict.fromkeys(modules)))
+    found = Network(name, backbone, weights, images or IMAGENET, tuple(dict.fromkeys(modules)))
     theirs = setting(own, 'dense', weights).images if own else weights and weights.images
     if in_timm:
         size, cfg = found.call_built(lambda network: (network.image_size, network.model.pretrained_cfg))
         found = replace(found, image_size=size)
         theirs = theirs or (images_of_config(cfg) if found.is_pretrained else None)
-    return replace(found, **asdict(theirs)) if theirs and (images is None or isinstance(pretrained, str)) else found
+    return replace(found, images=theirs) if theirs and (images is None or isinstance(pretrained, str)) else found
 
 
 def named_by(backbone: Mapping[str, Any]) -> str | None:

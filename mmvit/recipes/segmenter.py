@@ -33,11 +33,11 @@ def make_model(network: Network, data: FolderData) -> dict:
         data (FolderData): The data; the settings have its number of classes.
     """
     import_module(HEAD)
-    channels, strides, neck = network.make_pyramid(4)
+    images, (channels, strides, neck) = network.images, network.make_pyramid(4)
     return dict(model=dict(
         type='EncoderDecoder',
         data_preprocessor=dict(
-            type='SegDataPreProcessor', mean=network.mean, std=network.std, bgr_to_rgb=network.to_rgb, pad_val=0,
+            type='SegDataPreProcessor', mean=images.mean, std=images.std, bgr_to_rgb=images.to_rgb, pad_val=0,
             seg_pad_val=255, size_divisor=1,
             test_cfg=dict(size_divisor=int(max(strides)))),  # so that the cells of all maps cover equal areas
         backbone=network.backbone, **(dict(neck=neck) if neck else {}),

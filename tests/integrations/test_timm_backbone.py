@@ -195,7 +195,7 @@ def test_recipes_start_from_files_and_register_the_network(tmp_path):
     with raises(UsageError, 'timm:resnet18', 'timm://resnet18', 'file'):
         find_network('timm:resnet18', 'timm://resnet18')
     network = dict(type='TimmBackbone', name='vit_tiny_patch16_224.augreg_in21k', pretrained=True)
-    assert find_network(network).mean == [127.5] * 3 != find_network(network, False).mean
+    assert find_network(network).images.mean == [127.5] * 3 != find_network(network, False).images.mean
 
 
 def test_mmpretrains_layer_decay_reads_the_layers():

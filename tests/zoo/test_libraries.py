@@ -352,7 +352,7 @@ def test_weights_that_cannot_be_had_name_those_of_a_related_network(tmp_path, mo
 
 def test_recipes_use_the_statistics_of_pretrained_weights():
     network = find_network('revit_base', 'timm://vit_base_patch16_224.augreg2_in21k_ft_in1k')
-    assert network.mean == network.std == [127.5] * 3
-    assert find_network('revit_base', False).mean != [127.5] * 3
-    assert find_network('timm:vit_tiny_patch16_224.augreg_in21k', True).mean == [127.5] * 3
-    assert find_network('timm:vit_tiny_patch16_224.augreg_in21k', False).mean != [127.5] * 3
+    assert network.images.mean == network.images.std == [127.5] * 3
+    assert find_network('revit_base', False).images.mean != [127.5] * 3
+    assert find_network('timm:vit_tiny_patch16_224.augreg_in21k', True).images.mean == [127.5] * 3
+    assert find_network('timm:vit_tiny_patch16_224.augreg_in21k', False).images.mean != [127.5] * 3

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..recipes.arguments import FIELDS
-from ..utils.limits import SIDE, Limits
+from ..utils.limits import SEED, SIDE, Limits
 
 
 class Parser(argparse.ArgumentParser):
@@ -36,26 +36,15 @@ def new_parser(description: str | None, **options) -> argparse.ArgumentParser:
                   **options)
 
 
-def call(function: Callable, args: argparse.Namespace, mode: str = '', omit: Sequence[str] = ()) -> Any:
-    """Calls a function with the options that were given, i.e. are not None, except those named in ``omit``.
-
-    Raises:
-        UsageError: If the function doesn't have a given option, which then cannot be used in this ``mode``.
-    """
-    from inspect import signature
-
-    from mmvit_backbones.errors import UsageError
-    given = {name: value for name, value in vars(args).items() if value is not None and name not in omit}
-    if wrong := given.keys() - signature(function).parameters.keys():
-        raise UsageError(f'--{min(wrong).replace("_", "-")} cannot be used {mode}')
-    return function(**given)
+def given_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Returns the options that were given, i.e. are not None."""
+    return {name: value for name, value in vars(args).items() if value is not None}
 
 
 def given_to(function: Callable, args: argparse.Namespace) -> dict[str, Any]:
-    """Returns the options that were given, i.e. are not None, and that a function has as arguments."""
+    """Returns the options that were given, and that a function has as arguments."""
     from inspect import signature
-    return {name: value for name, value in vars(args).items()
-            if value is not None and name in signature(function).parameters}
+    return {name: value for name, value in given_options(args).items() if name in signature(function).parameters}
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +58,8 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     several.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
     parser.add_argument('--local_rank', '--local-rank', type=Limits(0), default=0, help=argparse.SUPPRESS)
     parser.add_argument('--check', action='store_true', help='check config, data and checkpoint, then exit')
+    parser.add_argument('--seed', type=SEED, help='short for --cfg-options randomness.seed=SEED')
+    parser.add_argument('--data-root', metavar='FOLDER')
 
 
 def output_file(path: str) -> str:

@@ -22,7 +22,7 @@ from argparse import ArgumentParser, Namespace
 from ..configs.precisions import PRECISIONS
 from ..naming import list_kinds
 from ..utils.limits import COUNT, Limits
-from .arguments import add_size_argument, call, new_parser
+from .arguments import add_size_argument, given_options, new_parser
 from .docstrings import with_help
 
 
@@ -42,4 +42,4 @@ def get_parser() -> ArgumentParser:
 
 def run(args: Namespace) -> None:
     from ..measuring import benchmark
-    print(call(benchmark, args))
+    print(benchmark(**given_options(args)))

@@ -15,7 +15,7 @@ from argparse import ArgumentParser, Namespace
 
 from ..recipes.arguments import COMPARED
 from ..utils.limits import COUNT
-from .arguments import add_fine_tuning_arguments, call, new_parser, output_folder
+from .arguments import add_fine_tuning_arguments, given_options, new_parser, output_folder
 from .docstrings import with_help
 
 
@@ -31,5 +31,5 @@ def get_parser() -> ArgumentParser:
 
 def run(args: Namespace) -> None:
     from ..comparing import compare
-    result = call(compare, args)
+    result = compare(**given_options(args))
     print(f'\n{result}\nwritten: {result.out}/README.md, {result.out}/plot.png')

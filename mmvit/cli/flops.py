@@ -10,7 +10,7 @@ prediction for an image is counted.
 """
 from argparse import ArgumentParser, Namespace
 
-from .arguments import add_size_argument, call, new_parser
+from .arguments import add_size_argument, given_options, new_parser
 from .docstrings import with_help
 
 
@@ -26,4 +26,4 @@ def get_parser() -> ArgumentParser:
 def run(args: Namespace) -> None:
     from ..measuring import count_flops
     from ..utils.tables import as_markdown
-    print(as_markdown([row._asdict() for row in call(count_flops, args)]))
+    print(as_markdown([row._asdict() for row in count_flops(**given_options(args))]))

@@ -12,7 +12,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ..naming import list_kinds
-from ..utils.limits import SEED, Limits
+from ..utils.limits import Limits
 from .arguments import (
     add_fine_tuning_arguments,
     add_run_arguments,
@@ -41,8 +41,6 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--wait-time', type=Limits(0, inf, is_whole=False))
     parser.add_argument('--tta', action='store_true')
     add_run_arguments(parser)
-    parser.add_argument('--seed', type=SEED, help='short for --cfg-options randomness.seed=SEED')
-    parser.add_argument('--data-root', metavar='FOLDER')
     add_fine_tuning_arguments(parser.add_argument_group('a network that was trained on a folder'),
                               ['class_folder', 'coco_folder', 'seg_folder', 'size'])
     return with_help(parser, 'running.prepare.prepare_test', 'recipes.folder.test_on',

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from ..naming import list_kinds
 from ..recipes.arguments import OPTIONS, FineTuning
-from ..utils.limits import SEED
 from .arguments import add_fine_tuning_arguments, add_run_arguments, given_to, new_parser
 from .docstrings import with_help
 
@@ -37,8 +36,6 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--compile', action='store_const', const=True)
     parser.add_argument('--auto-scale-lr', action='store_true')
     add_run_arguments(parser)
-    parser.add_argument('--seed', type=SEED, help='short for --cfg-options randomness.seed=SEED')
-    parser.add_argument('--data-root', metavar='FOLDER')
     parser.add_argument('--tensorboard', action='store_true')
     parser.add_argument('--wandb', action='store_true')
     add_fine_tuning_arguments(parser.add_argument_group('a network and a folder'), OPTIONS)

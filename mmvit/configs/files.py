@@ -27,19 +27,18 @@ BY_NAME = 'as config=FILE (--config FILE)'  # how a person names a config
 LOADERS = tuple(f'{split}_dataloader' for split in SPLITS)
 
 
-def read_config(path: str | Config, needs: Sequence[str] = (), options: Mapping | None = None) -> Config:
-    """Loads a config that a person named, applies options, and checks that it has the keys ``needs``.
+def read_config(path: str | Config, needs: Sequence[str] = ()) -> Config:
+    """Loads a config that a person named, and checks that it has the keys ``needs``.
 
     Args:
         path (str | Config): Config file, which is run, or the name of a config of this package; or what was read.
         needs (Sequence[str]): Keys.
-        options (Mapping | None): Settings that replace the config's, such as ``{'a.b.c': value}``.
 
     Raises:
-        UsageError: If the config does not exist, cannot be read or lacks a key, or an option is invalid.
+        UsageError: If the config does not exist, cannot be read or lacks a key.
     """
     if isinstance(path, Config):
-        return _with_options(deepcopy(path), needs, options)
+        return _checked(deepcopy(path), needs)
     path = find_config(path)
     try:
         cfg = Config.fromfile(path)
@@ -50,7 +49,7 @@ def read_config(path: str | Config, needs: Sequence[str] = (), options: Mapping 
             reason = (f'{first_line(first.__context__ or first)}; set the environment variable PYTHONPATH to the '
                       'folder that contains the modules of custom_imports')
         raise UsageError(f'config {path} cannot be read: {reason}') from error
-    return _with_options(cfg, needs, options)
+    return _checked(cfg, needs)
 
 
 def read_saved(source: str, needs: Sequence[str] = (), remedy: str = BY_NAME, origin: str = '') -> Config:
@@ -76,12 +75,11 @@ def read_saved(source: str, needs: Sequence[str] = (), remedy: str = BY_NAME, or
         raise UsageError(f'{file} {error}; nobody named it, so it may only set values and name registered '
                          f'classes; if you trust it, pass it {remedy}') from error
     cfg.merge_from_dict(described)
-    return _with_options(cfg, needs)
+    return _checked(cfg, needs)
 
 
-def _with_options(cfg: Config, needs: Sequence[str], options: Mapping | None = None) -> Config:
-    """Applies options to a config that was read, and checks that it has the keys ``needs``."""
-    merge_options(cfg, options)
+def _checked(cfg: Config, needs: Sequence[str]) -> Config:
+    """Returns a config that was read, after checking that it has the keys ``needs``, as its framework completes it."""
     check_parts(cfg, needs)
     if getattr(cfg, '_imported_names', None):  # pure Python, whose classes are imported when they are first read
         import_quietly(cfg.default_scope)

@@ -9,17 +9,18 @@ has one line per error and per kind of warning; the exit code is 1 if there are 
 import sys
 from argparse import ArgumentParser, Namespace
 
-from ..arguments import add_config_options, add_fine_tuning_arguments, call, new_parser
+from ..arguments import add_config_options, add_fine_tuning_arguments, given_options, new_parser
 from ..docstrings import with_help
 
 FOLDERS = 'class_folder', 'coco_folder', 'seg_folder'
+OF_FOLDERS, OF_CONFIGS = ('val_fraction', 'split_seed', 'boxes_only'), ('data_root', 'cfg_options')  # options
 
 
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument('config', nargs='?', help='config file, or the name of a config in this package')
     parser.add_argument('--splits', nargs='+', choices=('train', 'val', 'test'), default=['train', 'val'])
-    add_fine_tuning_arguments(parser, [*FOLDERS, 'val_fraction', 'split_seed', 'boxes_only'])
+    add_fine_tuning_arguments(parser, [*FOLDERS, *OF_FOLDERS])
     parser.add_argument('--data-root', metavar='FOLDER')
     add_config_options(parser)
     return with_help(parser, 'folders.data_set_files.folder_problems', 'configs.openmmlab_scripts.shorthand_options',
@@ -29,20 +30,22 @@ def get_parser() -> ArgumentParser:
 def run(args: Namespace) -> None:
     from mmvit_backbones.errors import UsageError
 
-    from ...configs.files import read_config
+    from ...configs.files import merge_options, read_config
     from ...folders.data_set_files import config_problems, errors_and_warnings, folder_problems
     from ...running import shorthand_options
     if any(getattr(args, name) for name in FOLDERS) == bool(args.config):
         raise UsageError('pass either a config or one of --class-folder, --coco-folder and --seg-folder')
+    kind, other, wrong = ('config', 'folder', OF_FOLDERS) if args.config else ('folder', 'config', OF_CONFIGS)
+    if given := [name for name in wrong if getattr(args, name) is not None]:
+        raise UsageError(f'--{given[0].replace("_", "-")} cannot be used with a {kind}, only with a {other}')
     if args.config:
-        options = shorthand_options(read_config(args.config), data_root=args.data_root)
-        args.cfg = read_config(args.config, options={**options, **(args.cfg_options or {})})
-        problems = call(config_problems, args, 'with a config, only with a folder',
-                        omit=['config', 'data_root', 'cfg_options'])
+        cfg = read_config(args.config)
+        merge_options(cfg, {**shorthand_options(cfg, data_root=args.data_root), **(args.cfg_options or {})})
+        problems = config_problems(cfg, args.splits)
     elif 'test' in args.splits:
         raise UsageError('--splits of a folder must be train, val or both, got test')
     else:
-        problems = call(folder_problems, args, 'with a folder, only with a config')
+        problems = folder_problems(**given_options(args))
     errors, warnings = errors_and_warnings(problems)
     print(*(f'warning: {text}' for text in warnings), *errors,
           '1 error' if len(errors) == 1 else f'{len(errors)} errors', sep='\n')

@@ -10,7 +10,7 @@ gray is 0, is beside each block's maps.
 from argparse import ArgumentParser, Namespace
 
 from ...utils.limits import SIDE, Limits
-from ..arguments import add_pretrained_argument, call, figure_file, new_parser, pixel
+from ..arguments import add_pretrained_argument, figure_file, given_options, new_parser, pixel
 from ..docstrings import with_help
 
 
@@ -29,5 +29,5 @@ def get_parser() -> ArgumentParser:
 
 def run(args: Namespace) -> None:
     from ...drawing import draw_attention
-    call(draw_attention, args)
+    draw_attention(**given_options(args))
     print(f'{args.image} -> {args.out}')

@@ -46,7 +46,8 @@ def dispatch(arguments: list[str]) -> None:
     group = {name: text for name, (_, text) in SUBCOMMANDS.items() if name.split()[:len(words)] == words}
     if not group:
         sys.exit(unknown_subcommand(' '.join(words)))
-    print(usage(group))
+    print('usage: mmvit SUBCOMMAND [options]', '', *(f'  {name:18} {text}' for name, text in group.items()), '',
+          'Run mmvit SUBCOMMAND --help for the options and examples of a subcommand.', sep='\n')
 
 
 def execute(subcommand: str, arguments: list[str]) -> None:
@@ -113,13 +114,6 @@ def with_option(message: str, parser: ArgumentParser) -> str:
     name = re.match(r'\w+(?=[ =:])', message)
     option = f'--{name[0].replace("_", "-")}' if name else ''
     return option + message[len(name[0]):] if name and option in parser._option_string_actions else message
-
-
-def usage(subcommands: dict[str, str]) -> str:
-    lines = ['usage: mmvit SUBCOMMAND [options]', '',
-             *(f'  {name:18} {text}' for name, text in subcommands.items()), '',
-             'Run mmvit SUBCOMMAND --help for the options and examples of a subcommand.']
-    return '\n'.join(lines)
 
 
 def unknown_subcommand(name: str) -> str:

@@ -50,13 +50,10 @@ def docstring_of(function: str) -> str:
     return cleandoc(docstring or '') + '\n'
 
 
-def without_markup(text: str) -> str:
-    return re.sub(r':\w+:`~?(?:[\w.]*\.)?(\w+)`', r'\1', text).replace('``', '').replace('%', '%%')
-
-
 def help_text(text: str) -> str:
     """Returns the text of an argument without markup, with its default at the end, in the style of help texts."""
-    text = without_markup(' '.join(text.split()))
+    text = re.sub(r':\w+:`~?(?:[\w.]*\.)?(\w+)`', r'\1', ' '.join(text.split()))
+    text = text.replace('``', '').replace('%', '%%')
     text = re.sub(r' Defaults to (?:False|None)\.$', '', text).removeprefix('Whether to ')
     if default := re.search(r' Defaults to (?:None(?:: |, which (?:means|uses) )|\(\): )?(.+)\.$', text):
         values = re.sub(r'^\((.*?),? ?\)$', r'\1', default[1]).strip("'")

@@ -50,7 +50,13 @@ class Comparison:
     out: Path
 
     def __str__(self) -> str:
-        return make_table(self.rows, self.unit)
+        """Returns a Markdown table, in which the metric has its range in brackets."""
+        shown, in_metric = [], ('metric', 'lowest', 'highest', 'seeds')
+        for row in self.rows:
+            others = {name: value for name, value in row.items() if name not in in_metric}
+            metric = f'{row["metric"]:.1f} [{row["lowest"]:.1f}, {row["highest"]:.1f}]'
+            shown.append({'network': row['network'], self.unit: metric, **others})
+        return as_markdown(shown)
 
 
 def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_folder: str | None = None,
@@ -208,13 +214,3 @@ def write_report(out: Path, rows: list[dict], recipes: Mapping[str, Config], set
           '![Metric against latency](plot.png)\n\n' + '\n'.join(conditions) + '\n')
     draw_ranking(out / 'plot.png', rows, result.unit)
     return result
-
-
-def make_table(rows: list[dict], unit: str) -> str:
-    """Returns a Markdown table, in which the metric has its range in brackets."""
-    shown = []
-    for row in rows:
-        others = {name: value for name, value in row.items() if name not in ('metric', 'lowest', 'highest', 'seeds')}
-        metric = f'{row["metric"]:.1f} [{row["lowest"]:.1f}, {row["highest"]:.1f}]'
-        shown.append({'network': row['network'], unit: metric, **others})
-    return as_markdown(shown)

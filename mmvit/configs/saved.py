@@ -151,12 +151,7 @@ def is_registered(name: str) -> bool:
 
 
 def names_of(scope: str | None = None) -> set[str]:
-    """Returns the names in :func:`registries_of` a package, such as mmdet, or of all packages."""
-    return {name for registry in registries_of(scope) for name in registry.module_dict}
-
-
-def registries_of(scope: str | None = None) -> list[Registry]:
-    """Returns the registries of a package, such as mmdet, or of all packages that have been imported.
+    """Returns the names in the registries of a package, such as mmdet, or of all packages that have been imported.
 
     Programs for inference are left out, as their classes read configs.
     """
@@ -169,7 +164,7 @@ def registries_of(scope: str | None = None) -> list[Registry]:
         found = [each for each in found if each.scope == scope and f'{scope}.registry' in sys.modules]
         for registry in found:
             registry.import_from_location()
-    return found
+    return {name for registry in found for name in registry.module_dict}
 
 
 # ---- modules of the user's environment

@@ -54,13 +54,11 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, folder: s
     settled: dict[str, Any] = {**here, **recorded}
     batch_size, size = given.batch_size or module.BATCH_SIZE, settle_size(task, given.size)
     images = batch_size * given.processes
-    lr, mult = (LR, PRETRAINED_MULT) if network.is_pretrained else (module.LR_OF_RANDOM_WEIGHTS, 1.)
-    limit = MOST_LR if network.is_pretrained else math.inf
+    lr, limit = (LR, MOST_LR) if network.is_pretrained else (module.LR_OF_RANDOM_WEIGHTS, math.inf)
     peak = given.lr or min(lr * math.sqrt(images * given.accumulate / module.BATCH_SIZE), limit)
-    if network.is_pretrained:
-        mult = min(mult, MOST_PRETRAINED_LR / peak)
+    mult = min(PRETRAINED_MULT, MOST_PRETRAINED_LR / peak) if network.is_pretrained else 1.
     own = dict(light=given.light, precision=settled['precision']) if module is detector else {}
-    model, frame, start = module.make_model(network, data, **own), module.make_frame(data), None
+    model, frame, start = module.make_model(network, data, **own), module.make_frame(data), Start(None, [])
     if network.is_pretrained:
         start = find_start(network, finish_config([('', frame), ('', model)], '', ''), data.classes, folder)
         if start.file:
@@ -69,8 +67,7 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, folder: s
             peak, mult = peak * mult, 1.
     schedule = Schedule(
         given=given, num_train=data.num_train, images_per_step=images, precision=settled['precision'],
-        lr=peak, pretrained_mult=mult, new=start.new if start else [],
-        is_pretrained=network.is_pretrained,
+        lr=peak, pretrained_mult=mult, new=start.new, is_pretrained=network.is_pretrained,
         layer_decay=given.layer_decay or (0.9 if network.is_pretrained else 1.))
     data = replace(data, val={**data.val, 'metainfo': data.train['metainfo']})
     pipelines = module.make_pipelines(size, data.has_masks)
@@ -90,7 +87,7 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, folder: s
         ('Checkpoints are written as a whole and at SIGTERM; training stops if the loss is not finite; a resumed run '
          'equals an uninterrupted one.', schedule.make_hooks(task)),
         ('The run.', dict(**(dict(randomness=dict(seed=given.seed)) if given.seed is not None else {}),
-                          work_dir=given.work_dir, **(dict(load_from=start.file) if start and start.file else {})))]
+                          work_dir=given.work_dir, **(dict(load_from=start.file) if start.file else {})))]
     file = osp.join(str(given.work_dir), RECIPE, f'{name_recipe(network.name, task)}.py')
     sections = set_options(sections, options, file)
     return finish_config(sections, write_sections([*summary, *USAGE], sections), file)
@@ -154,14 +151,14 @@ def complete_loaders(loader: dict, evaluation: dict, loading: dict) -> dict[str,
 
 
 def summarize(given: FineTuning, network: Network, data: FolderData, schedule: Schedule, size: tuple[int, int],
-              start: Start | None) -> list[str]:
+              start: Start) -> list[str]:
     """Returns the lines that say what a recipe trains."""
     task, folder = given.data
     model = dict(classifier='classifier', segmenter='segmenter',
                  detector='Mask R-CNN' if data.has_masks else 'Faster R-CNN, boxes only')[task.name]
     sides = 'at most, short x long' if task.name == 'detector' else 'height x width'
     source = network.source
-    if start and start.file:
+    if start.file:
         source = f'the whole model of {given.pretrained}' + (', but its last layers' if start.new else '')
     rates = f'{schedule.lr:.3g} at its peak'
     if given.freeze != ALL and schedule.pretrained_mult != 1:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mmvit_backbones.errors import MMViTError, UsageError
 from mmvit_backbones.utils.classes import classes_of, shown
-from mmvit_backbones.utils.openmmlab_models import log_from, unwrap_model
+from mmvit_backbones.utils.openmmlab_models import log_from
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.loading import read_state, safe_loading
 
@@ -26,7 +26,7 @@ from ..configs.outputs import check_copy
 from ..utils.distributed import warn
 from ..utils.frameworks import quiet, use_framework
 from ..utils.pytorch_errors import named, pytorch_errors_named, why
-from .checkpoints import check_start, use_tested, whole_one_named
+from .checkpoints import whole_one_named
 from .runners import CheckedRunner, runner_type
 from .strides import checked_strides
 from .terminal import rehearse_pace
@@ -64,13 +64,10 @@ class Rehearsal(CheckedRunner):
         return loop
 
     def load_or_resume(self) -> None:
-        path = self._load_from
-        if path and self.is_training:
+        if path := self._load_from:
             with whole_one_named(path) if self._resume else nullcontext():
-                check_start(self.model, read_state(path), path, bool(self._resume))
-        elif path:
-            checkpoint = read_checkpoint(path, mmap=True)
-            use_tested(unwrap_model(self.model), self.test_dataloader.dataset, checkpoint, path)
+                checkpoint = read_state(path) if self.is_training else read_checkpoint(path, mmap=True)
+                self.check_checkpoint(checkpoint, path)
 
     def _log_env(self, *arguments: Any, **options: Any) -> None:
         """Does nothing."""

@@ -100,12 +100,16 @@ class CheckedRunner(Base):
 
     def call_hook(self, fn_name: str, **arguments: Any) -> None:
         if fn_name == 'after_load_checkpoint' and 'state_dict' in arguments['checkpoint']:
-            checkpoint = arguments['checkpoint']
-            if self.is_training:
-                check_start(unwrap_model(self.model), checkpoint, self.source, bool(self._resume), self.revise_keys)
-            else:
-                use_tested(unwrap_model(self.model), self.test_dataloader.dataset, checkpoint, self.source)
+            self.check_checkpoint(arguments['checkpoint'], self.source)
         super().call_hook(fn_name, **arguments)
+
+    def check_checkpoint(self, checkpoint: dict, source: str) -> None:
+        """Raises an error if a run cannot start from a checkpoint, resume from it or test it."""
+        model = unwrap_model(self.model)
+        if self.is_training:
+            check_start(model, checkpoint, source, bool(self._resume), self.revise_keys)
+        else:
+            use_tested(model, self.test_dataloader.dataset, checkpoint, source)
 
     def train(self) -> nn.Module:
         self.is_training = True

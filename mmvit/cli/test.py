@@ -13,14 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..naming import list_kinds
 from ..utils.limits import Limits
-from .arguments import (
-    add_fine_tuning_arguments,
-    add_run_arguments,
-    given_to,
-    new_parser,
-    output_file,
-    output_folder,
-)
+from .arguments import add_fine_tuning_arguments, add_run_arguments, given_to, new_parser, output_file, output_folder
 from .docstrings import with_help
 
 if TYPE_CHECKING:

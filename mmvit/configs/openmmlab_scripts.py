@@ -13,25 +13,15 @@ from mmvit_backbones.utils.openmmlab_models import type_name
 from mmvit_backbones.zoo.reading import LAST, find_checkpoint, last_of
 
 from ..utils.distributed import warn
-from .files import (
-    LOADERS,
-    SPLITS,
-    VISUALIZERS,
-    check_parts,
-    datasets_of,
-    merge_options,
-    metrics_of,
-    read_config,
-)
+from .files import LOADERS, SPLITS, VISUALIZERS, check_parts, datasets_of, merge_options, metrics_of, read_config
 from .machine import settle_here
 from .outputs import check_copy
 from .precisions import PRECISIONS
-from .settings import find
+from .settings import TRACKERS, find
 
 TRAINING = 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper'
 TESTING = 'model', 'test_dataloader', 'test_cfg', 'test_evaluator'
 PICKLES = '.pkl', '.pickle'
-TRACKERS = [f'{name}VisBackend' for name in ('Tensorboard', 'Wandb', 'MLflow', 'ClearML', 'Neptune', 'DVCLive', 'Aim')]
 MERGED = 100  # objects of an image in mmdet's augmented test
 FLIPS = [dict(type='RandomFlip', prob=1.), dict(type='RandomFlip', prob=0.)]
 FLIPPED_BOXES = dict(type='PackDetInputs', meta_keys=(

@@ -19,8 +19,8 @@ COUNTS: dict[str, int | None] = {
     'default_hooks.checkpoint.max_keep_ckpts': None}
 WHOLE_FLOATS = 'train_cfg.max_epochs', 'train_cfg.max_iters'  # may be floats such as 12.0
 NUMBERS = 'optim_wrapper.clip_grad.max_norm', 'optim_wrapper.clip_grad.clip_value'  # which PyTorch needs after a step
-# Packages of log backends, which MMEngine imports at the first use; one of them is enough.
-PACKAGES = dict(
+# Log backends that track trainings, and their packages, which MMEngine imports at the first use; one of them is enough.
+TRACKERS = dict(
     TensorboardVisBackend=('tensorboard', 'tensorboardX'), WandbVisBackend=('wandb', ), MLflowVisBackend=('mlflow', ),
     ClearMLVisBackend=('clearml', ), NeptuneVisBackend=('neptune', ), DVCLiveVisBackend=('dvclive', ),
     AimVisBackend=('aim', ))
@@ -41,7 +41,7 @@ def check_settings(cfg: Config) -> None:
         if (value := find(cfg, key)) is not None and type(value) not in (int, float):
             raise UsageError(f'{key} must be a number, got {value!r}')
     for number, backend in enumerate(find(cfg, 'visualizer.vis_backends') or ()):
-        packages = PACKAGES.get(type_name(backend), ())
+        packages = TRACKERS.get(type_name(backend), ())
         if packages and not any(map(find_spec, packages)):
             raise UsageError(f'visualizer.vis_backends.{number}: {type_name(backend)} needs the package {packages[0]}: '
                              f'pip install {packages[0]}')

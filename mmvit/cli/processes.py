@@ -53,21 +53,15 @@ def start(go: partial[None], cfg: 'Config', processes: int) -> None:
     """Runs a finished config in several processes here.
 
     Raises:
-        UsageError: If the processes cannot be connected.
         SystemExit: With the exit code of the first process that failed, or 128 plus the number of a signal.
     """
-    from mmvit_backbones.errors import UsageError, first_line
     from mmvit_backbones.ops.build import number_of_cores
     os.environ.pop('LOCAL_RANK', None)  # of another program
     os.environ.setdefault('OMP_NUM_THREADS', str(max(1, number_of_cores() // processes)))  # they share the cores
     os.environ.setdefault('MKL_NUM_THREADS', os.environ['OMP_NUM_THREADS'])
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # idle threads sleep instead of spinning
     os.environ['PYTHONUNBUFFERED'] = '1'  # of the processes
-    try:
-        code = start_here(processes, run_one, go, cfg)
-    except RuntimeError as error:  # of the connection; DistNetworkError and DistStoreError in newer versions
-        raise UsageError(f'the processes cannot be connected on this machine: {first_line(error)}') from error
-    if code:
+    if code := start_here(processes, run_one, go, cfg):
         sys.exit(code)
 
 
@@ -93,10 +87,16 @@ def run_one(go: partial[None], cfg: 'Config') -> None:
 
 
 def start_here(processes: int, function: Callable, *arguments: object) -> int:
-    """Calls a function in several processes; reports the first that failed without a message, returns the exit code."""
+    """Calls a function in several processes; reports the first that failed without a message, returns the exit code.
+
+    Raises:
+        UsageError: If the processes cannot be connected.
+    """
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    from mmvit_backbones.errors import UsageError, first_line
     for name in [name for name in logging.root.manager.loggerDict if name.startswith(LAUNCHERS)]:
         logging.getLogger(name).setLevel(logging.CRITICAL)  # the process that fails says why
     # They find each other by a free port; on Windows by a file, because PyTorch lacks what the launcher's port needs.
@@ -107,6 +107,8 @@ def start_here(processes: int, function: Callable, *arguments: object) -> int:
         max_restarts=0, monitor_interval=0.1, local_addr='127.0.0.1')
     try:
         elastic_launch(config, function)(*arguments)
+    except RuntimeError as error:  # of the connection; DistNetworkError and DistStoreError in newer versions
+        raise UsageError(f'the processes cannot be connected on this machine: {first_line(error)}') from error
     except SignalException as error:
         return 128 + error.sigval
     except ChildFailedError as error:

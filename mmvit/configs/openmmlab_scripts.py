@@ -63,15 +63,14 @@ def training_config(config: str | Config, *, work_dir: str | None = None, resume
         if not (is_classifier and 'loss_scale' in cfg.optim_wrapper):
             cfg.optim_wrapper.loss_scale = 'dynamic'
     if resume:
-        path = Path(cfg.work_dir if resume in (True, 'auto') else resume)
+        is_named = resume not in (True, 'auto')
+        path = Path(resume if is_named else cfg.work_dir)
         file = path / LAST if path.is_dir() else path
-        cfg.resume = resume not in (True, 'auto') or file.is_file()
-        if cfg.resume and file.name == LAST:
-            if not file.is_file():
-                raise UsageError(f'nothing to resume: work dir {resume} has no {LAST}')
-            cfg.load_from = last_of(file)  # in its own folder, if that was moved
-        elif cfg.resume:
-            cfg.load_from = resume
+        if is_named and file.name == LAST and not file.is_file():
+            raise UsageError(f'nothing to resume: work dir {resume} has no {LAST}')
+        cfg.resume = is_named or file.is_file()
+        if cfg.resume:
+            cfg.load_from = last_of(file) if file.name == LAST else resume
     if auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise UsageError(f'auto_scale_lr needs auto_scale_lr.base_batch_size, which {cfg.filename} does not set')

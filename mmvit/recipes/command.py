@@ -113,8 +113,8 @@ def prepare_fine_tuning(given: FineTuning, named: Mapping[str, Any], *, processe
             run = open_resumed(work_dir)
             check_difference(dict(named, network=given.network), run)
             moved = osp.realpath(folder) != osp.realpath(run.data_folder)
-            others = dict(cfg_options=options, tensorboard=tensorboard, wandb=wandb, **(
-                dict(data_root=folder) if moved else {}))
+            others = dict(cfg_options=options, tensorboard=tensorboard, wandb=wandb,
+                          data_root=folder if moved else None)
         yield prepare_training(run, processes=processes, check=check, checks_data=not is_new, resume=resume, **others)
 
 

@@ -31,7 +31,8 @@ def make_model(network: Network, data: FolderData, light: bool = False, precisio
     Args:
         network (Network): The network; the settings have its backbone, the channels of its maps, and its mean and
             standard deviation.
-        data (FolderData): The data; the settings have its number of classes, and find as many objects in an image.
+        data (FolderData): The data; the settings have its number of classes, and find as many objects as in an
+            image of it, rounded up to a hundred.
         light (bool): Whether mask heads are half as wide, and fewer proposals are used. Defaults to False.
         precision (str): Of the training. In bfloat16, for which mmcv has no kernel, torchvision pools boxes. Defaults
             to 'float32'.
@@ -51,16 +52,12 @@ def make_model(network: Network, data: FolderData, light: bool = False, precisio
         extractor['roi_layer'] = dict(use_torchvision=True)
     if extractor:
         roi_head |= {f'{part}_roi_extractor': extractor for part in (['bbox', 'mask'] if data.has_masks else ['bbox'])}
-    images, detections = network.images, count_detections(data)
+    images = network.images
+    detections = min(max(100 * math.ceil(data.most_objects / 100), FEWEST), MOST)
     return dict(model=dict(
         data_preprocessor=dict(mean=images.mean, std=images.std, bgr_to_rgb=images.to_rgb),
         backbone=dict(_delete_=True, **network.backbone),
         neck=neck, **anchors, roi_head=roi_head, **make_proposals(detections, light)))
-
-
-def count_detections(data: FolderData) -> int:
-    """Returns the most objects in an image, rounded up to a hundred, from 100 to 1000."""
-    return min(max(100 * math.ceil(data.most_objects / 100), FEWEST), MOST)
 
 
 def make_proposals(detections: int, light: bool) -> dict:

@@ -55,12 +55,11 @@ def init_processes(cfg: Config) -> None:
     if launcher == 'none':
         return
     check_launcher(launcher)
-    if accelerators := number_of_accelerators():
-        if launcher == 'slurm':
-            # MMEngine uses it as the index of the GPU.
-            os.environ['SLURM_LOCALID'] = str(gpu_of_process(accelerators))
-        return
-    torch.distributed.init_process_group('gloo')
+    accelerators = number_of_accelerators()
+    if not accelerators:
+        torch.distributed.init_process_group('gloo')
+    elif launcher == 'slurm':  # MMEngine uses it as the index of the GPU
+        os.environ['SLURM_LOCALID'] = str(gpu_of_process(accelerators))
 
 
 def set_ranks(launcher: str) -> None:

@@ -6,7 +6,6 @@ from copy import deepcopy
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.hooks import Hook
 from mmengine.runner import FlexibleRunner, Runner
 from mmengine.visualization import Visualizer
 
@@ -31,7 +30,6 @@ from .unread_images import unread_image_named
 from .work_dir import lock_work_dir
 
 AnyRunner = Runner | FlexibleRunner
-ALWAYS = OwnFilesHook, LabelRangeHook  # in trainings
 
 
 def train(cfg: Config, verbose: bool = False) -> AnyRunner:
@@ -108,7 +106,9 @@ def running(cfg: Config, verbose: bool, *splits: str) -> Iterator[Any]:
         is_brief = not verbose and RunFolder(cfg).given is not None
         with named(f'config {cfg.filename}'), pytorch_errors_named(work_dir=work_dir):  # of a model too large, too
             runner: Any = build_runner(cfg, is_brief)
-        add_hooks(runner, *(ALWAYS if is_training else [LabelRangeHook]))
+        for hook in (OwnFilesHook, LabelRangeHook) if is_training else (LabelRangeHook, ):
+            if not any(isinstance(each, hook) for each in runner.hooks):
+                runner.register_hook(hook())
         with faults_named(runner, *splits), shown_briefly(runner, is_training) if is_brief else nullcontext():
             yield runner
 
@@ -123,13 +123,6 @@ def faults_named(runner: Any, *splits: str) -> Iterator[None]:
     work_dir = runner.work_dir if 'train' in splits else None
     with pytorch_errors_named(*splits, work_dir=work_dir), unread_image_named(datasets):
         yield
-
-
-def add_hooks(runner: Any, *hooks: type[Hook]) -> None:
-    """Adds hooks that a runner lacks; the one for masks does nothing without a decode head of mmseg."""
-    for hook in hooks:
-        if not any(isinstance(each, hook) for each in runner.hooks):
-            runner.register_hook(hook())
 
 
 def build_runner(cfg: Config, is_quiet: bool = False) -> AnyRunner:

@@ -64,7 +64,7 @@ def find_fine_tuning(config: str, given: Mapping[str, Any], data_root: str | Non
             raise UsageError(f'precision={precision} ({option}): MMEngine has no mixed precision on {get_device()}')
         return FineTuning(network=config, **given)
     if own:
-        option = 'pretrained=False (--no-pretrained)' if given.get('pretrained') is False else with_option(own[0])
+        option = 'pretrained=False (--no-pretrained)' if given[own[0]] is False else with_option(own[0])
         raise UsageError(f'{option} is for a network and a folder, but {config} is a config; set '
                          f'{FIELDS[own[0]].metadata["key"]} with cfg_options (--cfg-options). A recipe with other '
                          'arguments is made by the command that made it, with another work_dir (--work-dir)')

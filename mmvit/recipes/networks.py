@@ -56,9 +56,9 @@ class Network:
     image_size: tuple[int, int] | None = None
     variant: Variant | None = None
 
-    def find_maps(self, side: int = 224) -> list[tuple[int, int]]:
+    def find_maps(self) -> list[tuple[int, int]]:
         """Returns the channels and the stride of each map of square images, which may be padded."""
-        size = self.image_size or (side, side)
+        size = self.image_size or (448, 448)  # which strides of 14, 16, 32 and 64 divide
 
         def run(network: nn.Module) -> tuple[Tensor, ...]:
             network.eval()  # mmdet's backbones return nothing
@@ -73,7 +73,7 @@ class Network:
             UsageError: If one map of stride 32 is all that it gives; from maps of plain networks, a pyramid is made.
         """
         try:
-            given = self.find_maps(448)
+            given = self.find_maps()
         except UsageError:  # of a network for images of one size
             return self
         if len(given) > 1:
@@ -81,7 +81,7 @@ class Network:
         network = replace(self, backbone={**self.backbone, 'out_indices': (0, 1, 2, 3)})
         strides = set()
         with suppress(UsageError):
-            strides = {stride for _, stride in network.find_maps(448)}
+            strides = {stride for _, stride in network.find_maps()}
         if len(strides) == 4:
             return network
         if given[0][1] >= 32 and len(strides) != 1:  # one stride: a plain network
@@ -97,7 +97,7 @@ class Network:
         Args:
             levels (int): Number of maps, or more; each that a neck adds has twice the stride of the one before it.
         """
-        channels, strides = map(list, zip(*self.find_maps(448)))  # which strides of 14, 16, 32 and 64 divide
+        channels, strides = map(list, zip(*self.find_maps()))
         neck = None
         if len(set(strides)) == 1:  # a plain network
             neck = dict(type='SimpleFeaturePyramid', in_channels=channels[-1], num_outs=levels)

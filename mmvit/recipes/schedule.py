@@ -80,12 +80,10 @@ class Schedule:
         """Returns the optimizer and its schedule: AdamW, warm-up, then cosine decay."""
         start = self.warm_up
         warm_up = [dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=start)] if start else []
-        accumulate = self.given.accumulate
         new = dict(new=self.new) if self.pretrained_mult != 1 else {}
-        accumulated = dict(accumulative_counts=accumulate) if accumulate > 1 else {}
         return dict(
             optim_wrapper=dict(
-                **PRECISIONS[self.precision], **accumulated,
+                **PRECISIONS[self.precision], accumulative_counts=self.given.accumulate,
                 optimizer=dict(type='AdamW', lr=self.lr, weight_decay=0.05), constructor='LayerDecayConstructor',
                 paramwise_cfg=dict(decay_rate=self.layer_decay, pretrained_mult=self.pretrained_mult, **new),
                 clip_grad=dict(max_norm=5.0)),

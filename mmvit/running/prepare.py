@@ -81,7 +81,7 @@ def prepare_training(run: RunFolder, *, processes: int = 1, check: bool = False,
     is_timed = run.given is not None and processes == 1 and not resume
     if check and (told := rehearse(cfg, processes, is_timed=is_timed)):
         print(told, flush=True)
-    if resume in (True, 'auto') and not osp.isfile(osp.join(cfg.work_dir, LAST)) and is_first_process():
+    if resume and not cfg.resume and is_first_process():
         print(f'nothing to resume in {cfg.work_dir}: a new training starts', flush=True)
     return cfg
 

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from mmvit_backbones.errors import MMViTError, UsageError
 from mmvit_backbones.utils.classes import classes_of, shown
 from mmvit_backbones.utils.openmmlab_models import log_from
-from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.loading import read_state, safe_loading
 
 from ..configs.outputs import check_copy
@@ -66,8 +65,7 @@ class Rehearsal(CheckedRunner):
     def load_or_resume(self) -> None:
         if path := self._load_from:
             with whole_one_named(path) if self._resume else nullcontext():
-                checkpoint = read_state(path) if self.is_training else read_checkpoint(path, mmap=True)
-                self.check_checkpoint(checkpoint, path)
+                self.check_checkpoint(read_state(path, 'cpu'), path)
 
     def _log_env(self, *arguments: Any, **options: Any) -> None:
         """Does nothing."""

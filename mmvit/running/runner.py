@@ -99,10 +99,9 @@ def running(cfg: Config, verbose: bool, *splits: str) -> Iterator[Any]:
     the model and the data are named, and the terminal shows what a person needs.
     """
     is_training = 'train' in splits
-    owns = is_training and is_first_process()
     work_dir = cfg.work_dir if is_training else None
     with (full_disk_named(f'work dir {cfg.work_dir}', TrainingError if is_training else UsageError),
-          lock_work_dir(cfg.work_dir) if owns else nullcontext(), safe_loading()):
+          lock_work_dir(cfg.work_dir) if is_training and is_first_process() else nullcontext(), safe_loading()):
         is_brief = not verbose and RunFolder(cfg).given is not None
         with named(f'config {cfg.filename}'), pytorch_errors_named(work_dir=work_dir):  # of a model too large, too
             runner: Any = build_runner(cfg, is_brief)
@@ -139,5 +138,4 @@ def build_runner(cfg: Config, is_quiet: bool = False) -> AnyRunner:
         cfg = deepcopy(cfg)
         del cfg.visualizer['name']  # MMEngine's default is the name of the log
     with quiet() if is_quiet else nullcontext(), unused_second(cfg):
-        runner = runner_type(cfg.get('runner_type', 'Runner')).from_cfg(cfg)
-    return runner
+        return runner_type(cfg.get('runner_type', 'Runner')).from_cfg(cfg)

@@ -1,24 +1,25 @@
 """MMEngine's runners as trainings and tests use them."""
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from mmengine.device import get_device
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import ReduceOnPlateauParamScheduler
 from mmengine.registry import MODEL_WRAPPERS, RUNNERS
 from mmengine.runner import EpochBasedTrainLoop, Runner
-from torch import nn
+from torch import Tensor, nn
 
+from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.engine import CompileHook, InterruptHook
 from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.utils.openmmlab_models import unwrap_model
 
-from ..configs.backbone import check_channels
 from ..configs.settings import check_schedule
 from ..utils.pytorch_errors import named, pytorch_errors_named
 from .checkpoints import check_start, use_tested, whole_one_named
-from .metric_names import check_prefixes
 from .run_folder import RunFolder
 
 Base = Runner if TYPE_CHECKING else object
@@ -149,3 +150,30 @@ def check_batches(loader: Any, processes: int) -> None:
         images, batch_size = len(loader.dataset) // processes, loader.batch_sampler.batch_size
         raise UsageError(f'train_dataloader.batch_size must be at most {images}, the number of training images per '
                          f'process, because this config drops incomplete batches; got {batch_size}')
+
+
+def check_channels(model: nn.Module) -> None:
+    """Raises UsageError if images are normalized with another number of channels than the backbone takes."""
+    backbone, mean = getattr(model, 'backbone', None), getattr(getattr(model, 'data_preprocessor', None), 'mean', None)
+    if isinstance(backbone, Backbone) and isinstance(mean, Tensor) and mean.numel() not in (1, backbone.in_channels):
+        raise UsageError(f'model.backbone.in_channels is {backbone.in_channels}, but data_preprocessor.mean has '
+                         f'{mean.numel()} values')
+
+
+def check_prefixes(runner: Runner, evaluator: Any) -> None:
+    """Raises UsageError if a part waits for a metric that begins with no prefix of those of an evaluator."""
+    prefixes = [metric.prefix for metric in getattr(evaluator, 'metrics', ())]
+    for setting, name in waiting(runner) if prefixes and None not in prefixes else ():
+        if name != 'auto' and name.partition('/')[0] not in prefixes:
+            allowed = ', '.join(f'{prefix}/...' for prefix in prefixes)
+            raise UsageError(f'{setting} must be auto or one of {allowed}, got {name!r}')
+
+
+def waiting(runner: Runner) -> Iterator[tuple[str, str]]:
+    """Yields the settings of hooks and schedulers that wait for a metric, and its name."""
+    schedulers = runner.param_schedulers if isinstance(runner.param_schedulers, list) else []
+    for part in (*runner.hooks, *schedulers):
+        if isinstance(part, CheckpointHook):
+            yield from (('default_hooks.checkpoint.save_best', name) for name in part.save_best or ())
+        elif isinstance(part, (EarlyStoppingHook, ReduceOnPlateauParamScheduler)):
+            yield f'{type(part).__name__}.monitor', part.monitor

@@ -30,10 +30,9 @@ class Parser(argparse.ArgumentParser):
         return found
 
 
-def new_parser(description: str | None, **options) -> argparse.ArgumentParser:
+def new_parser(description: str | None) -> argparse.ArgumentParser:
     """Returns a parser that keeps the line breaks of its description; options cannot be abbreviated."""
-    return Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-                  **options)
+    return Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
 
 
 def given_options(args: argparse.Namespace) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def make_model(network: Network, data: FolderData) -> dict:
         head['in_channels'] = replace(network, backbone=backbone).call_built(lambda built: built.channels[-1])
     else:
         backbone, neck = network.backbone, dict(type='GlobalAveragePooling')
-        head['in_channels'] = network.find_maps()[-1][0]
+        head['in_channels'] = network.find_maps(SIZE[0])[-1][0]  # all that some networks take
     head = {**head, 'num_classes': len(data.classes), 'loss': LABEL_SMOOTHING}
     return dict(
         data_preprocessor=dict(**asdict(network.images), num_classes=len(data.classes)),

@@ -56,9 +56,9 @@ class Network:
     image_size: tuple[int, int] | None = None
     variant: Variant | None = None
 
-    def find_maps(self) -> list[tuple[int, int]]:
-        """Returns the channels and the stride of each map of square images, which may be padded."""
-        size = self.image_size or (448, 448)  # which strides of 14, 16, 32 and 64 divide
+    def find_maps(self, side: int = 448) -> list[tuple[int, int]]:
+        """Returns the channels and the stride of each map of square images, whose side strides up to 64 divide."""
+        size = self.image_size or (side, side)
 
         def run(network: nn.Module) -> tuple[Tensor, ...]:
             network.eval()  # mmdet's backbones return nothing

@@ -227,7 +227,7 @@ def test_a_training_that_goes_on_reads_its_config_once(place, opened):
 
 
 def test_everything_is_opened_and_built_once(tmp_path, monkeypatch, opened):
-    """mmdet's data sets and metrics open annotations themselves; a recipe is built first without memory."""
+    """Annotations also by mmdet's data sets and metrics, and for their digest; a recipe is built without memory."""
     built, whole = Counter(), Backbone.__init__
 
     def build(self, *arguments, **options):
@@ -239,7 +239,7 @@ def test_everything_is_opened_and_built_once(tmp_path, monkeypatch, opened):
          '--work-dir', tmp_path / 'run')
     config, = tmp_path.glob('run/recipe/*.py')
     names = 'instances_train.json', 'instances_val.json', config.name, '.lock'
-    assert [opened[name] for name in names] == [2, 3, 1, 0] and built == dict(meta=1, cpu=1)
+    assert [opened[name] for name in names] == [3, 4, 1, 0] and built == dict(meta=1, cpu=1)
 
 
 def test_preparing_opens_no_context_on_a_gpu(tmp_path):

@@ -15,6 +15,7 @@ from mmvit_backbones.zoo.reading import LAST, find_checkpoint, last_of
 from ..utils.distributed import warn
 from .files import LOADERS, SPLITS, VISUALIZERS, check_parts, datasets_of, merge_options, metrics_of, read_config
 from .machine import settle_here
+from .outputs import check_copy
 from .precisions import PRECISIONS
 from .settings import TRACKERS, find
 
@@ -141,6 +142,7 @@ def testing_config(config: str | Config, checkpoint: str, *, work_dir: str | Non
     if backends and not any(key.startswith('visualizer.vis_backends') for key in cfg_options):
         cfg.visualizer.vis_backends = [backend for backend in backends if type_name(backend) not in TRACKERS]
     check_parts(cfg, TESTING)
+    check_copy(cfg)
     return cfg
 
 

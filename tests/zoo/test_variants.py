@@ -17,7 +17,7 @@ from mmvit.recipes.networks import find_network
 from mmvit.utils.frameworks import import_quietly
 from mmvit_backbones.zoo.published import PUBLISHED, RESULTS
 from mmvit_backbones.zoo.settings import setting
-from mmvit_backbones.zoo.variants import VARIANTS
+from mmvit_backbones.zoo.variants import VARIANTS, Normalization
 
 pytestmark = pytest.mark.enumerates
 CONFIGS = sorted(ROOT.glob('configs/*.py'))
@@ -132,11 +132,9 @@ DENSE = [path.stem for path in CONFIGS if not path.stem.startswith('imagenet')]
 
 
 @cache
-def model_of(config: str) -> tuple[dict, list]:
+def model_of(config: str) -> tuple[dict, Normalization | None]:
     """Returns the backbone of a config, and how it normalizes images."""
-    config = Config.fromfile(ROOT / f'configs/{config}.py')
-    backbone, images = setting_of(config)
-    return backbone, [images.mean, images.std, images.to_rgb]
+    return setting_of(Config.fromfile(ROOT / f'configs/{config}.py'))
 
 
 def differences(backbone: Mapping, other: Mapping) -> set[str]:
@@ -167,7 +165,7 @@ def test_recipes_from_published_weights_take_images_and_backbone_of_their_config
     published = variant.weights[tag]
     for weights in (tag, f'official://{variant.name}/{tag}', *published.urls, f'folder/{published.file_name}'):
         for found in (find_network(variant.name, weights, dense) for dense in {is_dense, False}):
-            assert [found.mean, found.std, found.to_rgb] == images
+            assert found.images == images
             assert not is_dense or not differences(backbone, found.backbone)
 
 

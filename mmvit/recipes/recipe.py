@@ -60,7 +60,9 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, folder: s
     own = dict(light=given.light, precision=settled['precision']) if module is detector else {}
     model, frame, start = module.make_model(network, data, **own), module.make_frame(data), Start(None, [])
     if network.is_pretrained:
-        start = find_start(network, finish_config([('', frame), ('', model)], '', ''), data.classes, folder)
+        planned = finish_config([('', frame), ('', model)], '', '')
+        merge_options(planned, {key: value for key, value in options.items() if key.startswith('model.')})
+        start = find_start(network, planned, data.classes, folder)
         if start.file:
             model = module.make_model(network.drop_weights(), data, **own)
         if not start.new:

@@ -1,6 +1,7 @@
 """What a recipe starts from: the whole model of another training, or a backbone's weights; and what is new."""
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from torch import nn
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import replaced_when_complete
+from mmvit_backbones.utils.initialization import loads_weights
 from mmvit_backbones.utils.names import is_in, names_of_parts
 from mmvit_backbones.utils.openmmlab_models import type_name
 from mmvit_backbones.zoo.fitting import fit, plan
@@ -48,7 +50,7 @@ def find_start(network: Network, cfg: Config, classes: Sequence[str], folder: st
 
     Args:
         network (Network): The pretrained network.
-        cfg (Config): The model of the recipe.
+        cfg (Config): The model of the recipe, whose options may change the backbone.
         classes (Sequence[str]): Names of the classes.
         folder (str): Folder for ``start.pth``.
 
@@ -57,6 +59,7 @@ def find_start(network: Network, cfg: Config, classes: Sequence[str], folder: st
         UsageError: If layers are frozen that the weights lack.
     """
     use_framework(cfg.default_scope)
+    network = replace(network, backbone=cfg.to_dict()['model']['backbone'])
     with quiet():
         return call_unweighted(deepcopy(cfg.model),  # which detectors change
                                lambda model: start_of(model, network, classes, folder))
@@ -68,9 +71,8 @@ def start_of(model: Any, network: Network, classes: Sequence[str], folder: str) 
         return start
     own = [name for name, _ in model.named_parameters()]
     loaded = {f'backbone.{name}' for name in loaded_in(model.backbone, network)}
-    if weights and (neck := strip_prefix(weights.state, 'neck.')) and 'neck' in dict(model.named_children()):
-        init = getattr(model.neck, 'init_cfg', None)
-        loaded |= {f'neck.{name}' for name in plan(model.neck, neck).loaded} if init else set()
+    if weights and not prefix_of(network) and loads_weights(getattr(getattr(model, 'neck', None), 'init_cfg', None)):
+        loaded |= {f'neck.{name}' for name in plan(model.neck, strip_prefix(weights.state, 'neck.')).loaded}
     new = [name for name in own if name not in loaded]
     frozen = [name for name in new if name.startswith('backbone.') and model.get_parameter(name).ndim > 1
               and not model.get_parameter(name).requires_grad]
@@ -101,6 +103,11 @@ def start_whole(model: nn.Module, weights: Weights, classes: Sequence[str], fold
     return Start(str(file), names_of_parts([name for name in model.state_dict() if name not in kept], kept))
 
 
+def prefix_of(network: Network) -> str | None:
+    """Returns the prefix that selects the names of a backbone's weights, if one was given."""
+    return (network.backbone.get('init_cfg') or {}).get('prefix')
+
+
 def loaded_in(backbone: Any, network: Network) -> list[str]:
     """Returns the names of a backbone's weights that its initialization loads; all of them, where nothing tells."""
     weights = network.weights
@@ -109,10 +116,11 @@ def loaded_in(backbone: Any, network: Network) -> list[str]:
         return backbone.names_of_weights()  # a file of timm must have them, too
     if not weights or not checkpoint:
         return [name for name, _ in backbone.named_parameters()]
+    prefix = prefix_of(network)
     if isinstance(backbone, Backbone) or type_name(network.backbone) == 'TimmBackbone':
-        return fit(backbone, find_weights(backbone, checkpoint, weights.source), 'all', weights.source).loaded
+        return fit(backbone, find_weights(backbone, checkpoint, weights.source, prefix), 'all', weights.source).loaded
     with torch.device('cpu'):  # initial values tell what is random
         model = nn.ModuleDict(dict(backbone=MODELS.build(without_weights(network.backbone))))
-        state = strip_prefix(weights.state, network.backbone['init_cfg'].get('prefix', ''))
+        state = strip_prefix(weights.state, prefix or '')
         fitted = fit(model, {f'backbone.{name}': x for name, x in state.items()}, 'the backbone', weights.source)
     return [name.removeprefix('backbone.') for name in fitted.loaded]

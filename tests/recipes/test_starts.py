@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from fine_tunings import TASKS, recipe
+from fine_tunings import FOLDERS, TASKS, recipe
 from helpers import raises
 from mmengine.config import Config
 
+from mmvit.recipes import FineTuning
+from mmvit.recipes.folder import plan_fine_tuning
 from mmvit.recipes.networks import find_network
 from mmvit.utils.frameworks import build_model, use_framework
+from mmvit_backbones import get_model
 from mmvit_backbones.errors import CheckpointError, MMViTError
 from mmvit_backbones.zoo.variants import Normalization
 
@@ -54,6 +57,23 @@ def test_a_whole_model_with_another_head_gives_its_backbone_and_says_so(tmp_path
     found = recipe(tmp_path, 'seg_folder', pretrained=run)
     assert found.model.backbone.init_cfg.checkpoint == run and not found.get('load_from')
     assert all(word in capsys.readouterr().err for word in [f'{run}: its decode_head'])
+
+
+@TASKS
+def test_a_prefix_that_was_given_selects_the_weights(task, tmp_path):
+    """Of a file with averages beside the weights, as of timm's own script; the error names the option."""
+    weights, file = get_model('rest_lite', 'backbone').state_dict(), str(tmp_path / 'two.pth')
+    torch.save(dict(state_dict=weights, state_dict_ema={name: x + 1 for name, x in weights.items()}), file)
+    given = FineTuning(network='rest_lite', **{task: FOLDERS[task]}, pretrained=file, check_files=False,
+                       work_dir=str(tmp_path / 'run'))
+    with raises(CheckpointError, 'state_dict_ema.', key := 'model.backbone.init_cfg.prefix'):
+        plan_fine_tuning(given)
+    cfg = plan_fine_tuning(given, {key: 'state_dict_ema.'})
+    assert not [name for name in cfg.optim_wrapper.paramwise_cfg.new if name.startswith('backbone')]
+    use_framework(cfg.default_scope)
+    backbone = build_model(cfg).backbone
+    backbone.init_weights()
+    assert all(torch.equal(x, weights[name] + 1) for name, x in backbone.named_parameters() if name in weights)
 
 
 @TASKS

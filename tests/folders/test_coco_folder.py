@@ -140,6 +140,15 @@ def test_no_object_has_a_mask(mask, folder, capsys):
     assert evaluate(data)['coco/bbox_mAP'] == 1
 
 
+def test_masks_of_crowds_alone_are_said_to_be_none(folder, capsys):
+    for part in PARTS:
+        for number in range(5):
+            change(folder, part, number, segmentation=None)
+        change(folder, part, 5, iscrowd=1)
+    assert not read_coco_folder(folder).has_masks
+    assert 'no object has a mask, crowds aside' in capsys.readouterr().out
+
+
 def test_missing_fields_are_added(folder, capsys):
     """pycocotools fails without iscrowd, and mmdet without area."""
     for part in PARTS:

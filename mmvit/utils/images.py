@@ -5,6 +5,7 @@ import os
 import os.path as osp
 from collections import Counter
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -96,11 +97,19 @@ def digest_at(path: str | Path) -> str | None:
     """
     if not osp.isfile(path):
         return None
-    with suppress(OSError), open(path, 'rb') as file:
+    with suppress(OSError):
+        found = os.stat(path)
+        return _digest(os.fspath(path), found.st_ino, found.st_size, found.st_mtime_ns)
+    return ''
+
+
+@cache
+def _digest(path: str, *state: int) -> str:
+    """Returns the digest of a file in a state; a split, the check and the record of a folder ask for it in turn."""
+    with open(path, 'rb') as file:
         head, size = file.read(HEAD), file.seek(0, 2)
         file.seek(max(HEAD, size - TAIL) if head.startswith(JPEG) else HEAD)
         return f'{size}-{hashlib.blake2b(head + file.read(), digest_size=16).hexdigest()}'
-    return ''
 
 
 def _look(source: str | Path | bytes, decodes: bool = True) -> tuple[ImageInfo, np.ndarray | None]:

@@ -47,13 +47,16 @@ def read_bytes(path: str | Path) -> bytes:
 
 def decode_text(content: bytes, path: str | Path) -> str:
     """Returns the text of a file in UTF-8, without byte order mark; raises UsageError for other encodings."""
+    text, wrong = '', content.find(0)  # UTF-16 without a mark has zeros
     try:
-        return content.decode('utf-8-sig')
+        text = content.decode('utf-8-sig')
     except UnicodeDecodeError as error:
+        wrong = error.start if wrong < 0 else min(wrong, error.start)
+    if wrong >= 0:
         kind = ' of UTF-16' if content.startswith(UTF_16) else ''
-        raise UsageError(f'{path} must be in UTF-8, got the byte 0x{content[error.start]:02x}{kind} at position '
-                         f'{error.start} in line {content.count(10, 0, error.start) + 1}; save the file as UTF-8'
-                         ) from error
+        raise UsageError(f'{path} must be in UTF-8, got the byte 0x{content[wrong]:02x}{kind} at position {wrong} in '
+                         f'line {content.count(10, 0, wrong) + 1}; save the file as UTF-8')
+    return text
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..backbones import Backbone
 from ..backbones.truncation import prune_intermediate_layers
 from ..necks import LayerNormPooling
+from ..utils.image_sizes import height_and_width
 from ..utils.openmmlab_models import init_weights
 from ..zoo.settings import setting
 from ..zoo.source import Weights
@@ -208,9 +209,19 @@ class TimmClassifier(nn.Module):
         return self.forward_head(self.forward_features(images))
 
     def set_input_size(self, img_size: int | Sequence[int] | None = None, patch_size: None = None) -> None:
-        """Changes nothing, because the networks read images of any size; a ``patch_size`` is a ValueError."""
+        """Changes nothing, because the networks read images of any size.
+
+        Args:
+            img_size (int | Sequence[int] | None): Side, or height and width, in pixels. Defaults to None.
+            patch_size (None): Cannot be changed.
+
+        Raises:
+            ValueError: If ``img_size`` is invalid, or ``patch_size`` is given.
+        """
         if patch_size is not None:
             raise ValueError(f'patch_size must be None, because the networks have a fixed stem, got {patch_size}')
+        if img_size is not None:
+            height_and_width(img_size, 'img_size')
 
     def forward_intermediates(self, images: Tensor, indices: int | Sequence[int] | None = None, norm: bool = False,
                               stop_early: bool = False, output_fmt: str = 'NCHW',

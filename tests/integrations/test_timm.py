@@ -345,6 +345,9 @@ def test_networks_take_any_image_size():
         before = model(x)
         model.set_input_size(img_size=(96, 32))
         assert torch.equal(model(x), before)
+        for wrong in (dict(img_size=(1, 2, 3)), dict(patch_size=8)):
+            with raises(ValueError, *wrong, *wrong.values()):
+                model.set_input_size(**wrong)
         for option in (dict(strict_img_size=True), dict(dynamic_img_size=False)):
             with raises(ValueError, *option):
                 create(network, **option)

@@ -172,8 +172,7 @@ def read_rgb(source: Content, name: str | None = None) -> Image.Image:
     """Decodes an image as RGB in the same way as the training pipelines, with OpenCV.
 
     Applies the EXIF orientation, keeps the upper 8 of 16 bits, and converts palette, gray and CMYK images to RGB. Drops
-    the alpha channel, or in TIFF files multiplies the colors by it, but not in Pillow images. Reads only the first
-    frame.
+    the alpha channel, or in TIFF files multiplies the colors by it. Reads only the first frame.
 
     Args:
         source (Content): Path or encoded image that OpenCV reads, or a Pillow image.
@@ -195,10 +194,14 @@ def _converted(image: Image.Image, name: str) -> Image.Image:
     """Converts a Pillow image to RGB, turned as its EXIF data say."""
     if not min(image.size) or is_deep(image):
         raise UsageError(f'{name} {DEEP if min(image.size) else "has no pixels"}')
+    is_multiplied = image.format == 'TIFF' and image.mode == 'RGBA'
     try:
         image = ImageOps.exif_transpose(image)
     except Exception as error:  # Pillow raises any exception for damaged files
         raise UsageError(f'{name} cannot be read: {first_line(error)}') from error
     if image.mode.startswith('I'):  # keeps the upper 8 of 16 bits, as OpenCV does
         image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+    if is_multiplied:  # by alpha, as OpenCV's library for TIFF does
+        pixels = np.asarray(image).astype(np.uint16)
+        image = Image.fromarray(((pixels[..., :3] * pixels[..., 3:] + 127) // 255).astype(np.uint8))
     return image.convert('RGB')

@@ -74,9 +74,7 @@ def test_predictions_see_the_pixels_of_the_training(name, suffix, tmp_path):
     path = tmp_path / f'a{suffix}'
     variants()[name].save(path)
     expected = mmcv.imread(str(path), channel_order='rgb')
-    sources = [path, path.read_bytes()]
-    if suffix == '.tif' and name not in ('alpha', 'cmyk'):
-        sources.append(Image.open(path))
+    sources = [path, path.read_bytes(), *([Image.open(path)] if suffix == '.tif' and name != 'cmyk' else [])]
     for source in sources:
         np.testing.assert_array_equal(np.array(read_rgb(source)), expected)
     assert image_info(path)[:2] == image_info(path, decodes=True)[:2] == ('', (30, 20))

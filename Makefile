@@ -68,7 +68,7 @@ pins:  ## update the pinned versions in requirements/; with UPGRADE= only what r
 	$(UV) pip compile $(PIN) $(ONE) --python-version 3.10 --extra openmmlab requirements/oldest.in -o requirements/oldest.txt
 	$(UV) pip compile $(PIN) $(ONE) --python-version 3.11 --extra openmmlab requirements/upstream.in -o requirements/upstream.txt
 	$(UV) pip compile $(PIN) $(ONE) --python-version 3.12 requirements/middle.in -o requirements/middle.txt
-	$(UV) pip compile $(PIN) $(ONE) --python-version 3.13 --overrides requirements/overrides.in --extra openmmlab-lite requirements/newest.in -o requirements/newest.txt
+	$(UV) pip compile $(PIN) $(ONE) --python-version 3.13 --extra openmmlab-lite requirements/newest.in -o requirements/newest.txt
 
 demo: setup  ## train three small models and draw their predictions
 	.venv/bin/python tools/demo.py

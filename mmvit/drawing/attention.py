@@ -21,7 +21,7 @@ from mmvit_backbones.layers.plain_attention import WindowAttention
 from mmvit_backbones.utils.file_access import check_file, check_outputs
 from mmvit_backbones.zoo.reading import find_checkpoint
 
-from ..utils.images import read_rgb
+from ..folders.images import read_rgb
 from .drawn_networks import drawn_network, normalize
 from .figures import save_figure, wrapped
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from mmvit_backbones.errors import UsageError
 
-from ..utils.images import SUFFIXES, images_in, is_hidden
 from .class_lists import check_class_names, in_another_form
 from .folders import FolderData, Split, format_name, output_folder, relate_to, report_files, write_file
+from .images import SUFFIXES, images_in, is_hidden
 from .rasters import Raster
 from .rules import Rule, apply, suspicion
 

@@ -13,9 +13,9 @@ from mmvit_backbones.errors import UsageError, first_line
 from mmvit_backbones.utils.file_access import read_bytes
 
 from ..utils.distributed import is_first_process, warn
-from ..utils.images import images_in
 from ..utils.shell import short_path
 from .class_lists import is_name
+from .images import images_in
 from .rasters import Raster
 from .segmentations import are_numbers, is_given, mask_box
 

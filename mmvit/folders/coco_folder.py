@@ -9,11 +9,11 @@ from dataclasses import replace
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import check_outputs
 
-from ..utils.colors import class_palette
 from ..utils.distributed import is_first_process, warn
 from .class_lists import in_another_form
 from .coco import Coco, report_images
 from .coco_rules import WITHOUT_OBJECTS, coco_problems
+from .colors import class_palette
 from .folders import FolderData, Split, output_folder, relate_to, write_file
 from .rules import Problem, apply
 

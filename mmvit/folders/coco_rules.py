@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..utils.images import images_in
 from .class_lists import DIFFERENT, in_another_form, repeated_names
 from .coco import Coco, is_box, size_of
+from .images import images_in
 from .rules import HALF, Problem, Rule, apply, each, suspicion
 from .segmentations import are_numbers
 

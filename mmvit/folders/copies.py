@@ -1,7 +1,7 @@
 """Finds files with equal contents, such as an image that is in the training and in the validation."""
 from collections.abc import Iterable, Sequence
 
-from ..utils.images import digest_at
+from .images import digest_at
 from .rasters import Raster, read_all
 from .rules import Problem
 

@@ -15,11 +15,11 @@ from ..configs.files import datasets_of, metrics_of, paths_of
 from ..configs.tasks import choose_task
 from ..utils.distributed import is_first_process
 from ..utils.frameworks import metainfo_of, use_framework
-from ..utils.images import IGNORED
 from . import read_folder
 from .coco import Coco
 from .coco_rules import coco_problems
 from .copies import shared_images
+from .images import IGNORED
 from .rasters import Raster, raster_problems, sample_of
 from .rules import Problem, apply, raise_or_warn
 from .seg_folder import MANY_CLASSES, SegFolder

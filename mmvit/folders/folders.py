@@ -13,8 +13,8 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import replaced_when_complete
 
 from ..utils.distributed import is_first_process, warn
-from ..utils.images import images_in, is_hidden
 from .copies import originals_of, shared_images
+from .images import images_in, is_hidden
 from .rasters import Raster, raster_problems
 from .rules import Problem, raise_or_warn
 

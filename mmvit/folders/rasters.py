@@ -14,8 +14,8 @@ from rich.progress import track
 
 from mmvit_backbones.errors import first_line
 
-from ..utils.images import IGNORED, image_info
 from ..utils.shell import console_of
+from .images import IGNORED, image_info
 from .rules import HALF, Problem, Rule, apply, each, suspicion
 
 T = TypeVar('T')

@@ -10,8 +10,8 @@ from pathlib import Path, PurePath
 
 from mmvit_backbones.errors import UsageError
 
-from ..utils.images import digest_at, images_in
 from .folders import FolderData, write_file
+from .images import digest_at, images_in
 from .rasters import read_all
 
 RECORD = 'folder.json'

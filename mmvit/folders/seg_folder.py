@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from mmvit_backbones.errors import UsageError
 
-from ..utils.colors import class_palette
-from ..utils.images import images_in
 from .class_lists import in_another_form, read_class_list
+from .colors import class_palette
 from .folders import FolderData, Split, format_name, output_folder, relate_to, report_files, write_file
+from .images import images_in
 from .rasters import Raster
 from .rules import Rule, apply
 

@@ -1,5 +1,5 @@
 """Prediction with checkpoints and exported models."""
-from ..utils.images import read_rgb
+from ..folders.images import read_rgb
 from .metric import evaluate
 from .predictor import Predictor
 from .results import Classification, Detection, Result, Segmentation

@@ -11,8 +11,8 @@ from mmengine.structures import InstanceData, PixelData
 
 from mmvit_backbones.utils.classes import check_labels, classes_of
 
+from ..folders.images import read_rgb
 from ..utils.frameworks import use_framework
-from ..utils.images import read_rgb
 from .runtimes import Arrays
 
 Model = Callable[[list[np.ndarray]], Sequence[Arrays]]

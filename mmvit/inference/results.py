@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..utils.colors import Color, class_color
-from ..utils.fonts import default_font, font_for
-from ..utils.images import IGNORED
+from ..folders.colors import Color, class_color
+from ..folders.images import IGNORED
+from .fonts import default_font, font_for
 
 SCORE_THR = 0.3  # default minimum score of objects
 MIN_DRAWING = 440  # pixels; square root of a drawing's minimum area, so that labels stay readable

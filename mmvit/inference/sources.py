@@ -10,7 +10,7 @@ from PIL import Image
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import check_file
 
-from ..utils.images import SUFFIXES, images_in, read_rgb
+from ..folders.images import SUFFIXES, images_in, read_rgb
 
 Source = str | Path | bytes | np.ndarray | Image.Image
 ALLOWED = 'a path, bytes, a binary file object, a Pillow image or an array'

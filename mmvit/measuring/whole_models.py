@@ -23,9 +23,9 @@ from ..configs.files import merge_options
 from ..configs.openmmlab_scripts import bfloat16_options
 from ..inference.runtimes import find_device
 from ..naming import kind_of
+from ..running.pytorch_errors import pytorch_errors_named
 from ..running.run_folder import RunFolder
-from ..utils.frameworks import build_model, use_framework
-from ..utils.pytorch_errors import named, pytorch_errors_named
+from ..utils.frameworks import build_model, named, use_framework
 from .contenders import Contender, Precision, Table, measuring
 from .timing import name_of
 

@@ -23,9 +23,9 @@ from mmvit_backbones.zoo.loading import read_state, safe_loading
 
 from ..configs.outputs import check_copy
 from ..utils.distributed import warn
-from ..utils.frameworks import quiet, use_framework
-from ..utils.pytorch_errors import named, pytorch_errors_named, why
+from ..utils.frameworks import named, quiet, use_framework, why
 from .checkpoints import whole_one_named
+from .pytorch_errors import pytorch_errors_named
 from .runners import CheckedRunner, runner_type
 from .strides import checked_strides
 from .terminal import rehearse_pace

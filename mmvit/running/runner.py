@@ -16,14 +16,14 @@ from mmvit_backbones.zoo.loading import safe_loading
 
 from ..configs.outputs import check_copy, check_test_outputs, folder_of_drawings
 from ..utils.distributed import is_first_process
-from ..utils.frameworks import quiet, use_framework
-from ..utils.pytorch_errors import named, pytorch_errors_named
-from ..utils.run_logs import unused_second
+from ..utils.frameworks import named, quiet, use_framework
 from ..utils.shell import short_path
 from ..utils.tables import show_metrics
 from .checkpoints import warn_of_others
+from .pytorch_errors import pytorch_errors_named
 from .ranks import init_processes
 from .run_folder import RunFolder
+from .run_logs import unused_second
 from .runners import runner_type
 from .terminal import shown_briefly
 from .unread_images import unread_image_named

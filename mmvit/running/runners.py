@@ -18,8 +18,9 @@ from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.utils.openmmlab_models import unwrap_model
 
 from ..configs.settings import check_schedule
-from ..utils.pytorch_errors import named, pytorch_errors_named
+from ..utils.frameworks import named
 from .checkpoints import check_start, use_tested, whole_one_named
+from .pytorch_errors import pytorch_errors_named
 from .run_folder import RunFolder
 
 Base = Runner if TYPE_CHECKING else object

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmvit_backbones.errors import TrainingError
 
-from ..utils.images import image_info
+from ..folders.images import image_info
 
 LOADING = 'transforms/loading.py'  # of mmcv, mmdet, mmseg and mmpretrain
 

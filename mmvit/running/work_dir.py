@@ -9,7 +9,7 @@ from pathlib import Path
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.reading import LAST
 
-from ..utils.locks import lock_file
+from .locks import lock_file
 
 # Files that are locked: by the process that trains, and by the command that prepares and starts a training.
 LOCK, TAKEN = '.lock', '.taken'

@@ -1,6 +1,7 @@
 """The OpenMMLab frameworks whose models and data sets configs may name."""
 import io
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
@@ -11,11 +12,10 @@ from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import nn
 
-from mmvit_backbones.errors import MMViTError, UsageError
+from mmvit_backbones.errors import MMViTError, UsageError, first_line
+from mmvit_backbones.utils.file_access import FULL
 from mmvit_backbones.utils.installation import describe_operators
 from mmvit_backbones.zoo.loading import safe_loading
-
-from .pytorch_errors import named
 
 FRAMEWORKS = ('mmdet', 'mmseg', 'mmpretrain')
 
@@ -32,6 +32,25 @@ def quiet() -> Iterator[io.StringIO]:
     except BaseException:
         print(text.getvalue(), file=sys.stderr, end='')
         raise
+
+
+@contextmanager
+def named(setting: str) -> Iterator[None]:
+    """Replaces an exception of other libraries by one line that names the setting."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, MMViTError) or isinstance(error, OSError) and error.errno in FULL:
+            raise
+        raise UsageError(f'{setting} cannot be used: {why(error)}') from error
+
+
+def why(error: Exception) -> str:
+    """Returns the first line of an error; without a message, the line of code that raised it."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    if isinstance(error, NotImplementedError) and 'layer_decay' in place.filename:  # of mmdet, mmseg and mmpretrain
+        return 'its constructor does not know the layers of this network; LayerDecayConstructor does'
+    return first_line(error) if str(error) else f'{type(error).__name__} at {place.line}'
 
 
 def import_quietly(framework: str) -> None:

@@ -18,9 +18,9 @@ from PIL import Image
 from subcommands import call
 
 from mmvit.recipes import fine_tune, save
+from mmvit.running.locks import lock_file
 from mmvit.running.run_folder import RunFolder
 from mmvit.running.work_dir import TAKEN, holds_training, reserve_work_dir
-from mmvit.utils.locks import lock_file
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import CheckpointError, UsageError
 

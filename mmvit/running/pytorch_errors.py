@@ -1,16 +1,14 @@
-"""Says in one line what other libraries raise: that memory is full, a dtype has no kernel, a setting is wrong."""
+"""Says in one line what PyTorch raises: that memory is full, a dtype has no kernel, or a worker or rank has ended."""
 import re
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmvit_backbones.errors import MMViTError, TrainingError, UsageError, first_line
-from mmvit_backbones.utils.file_access import FULL
+from mmvit_backbones.errors import TrainingError
 from mmvit_backbones.utils.installation import describe_operators
 from mmvit_backbones.zoo.reading import LAST, last_of
 
-from .shell import short_path
+from ..utils.shell import short_path
 
 WORKER = re.compile(r'DataLoader worker \(pid\S* [\d, ]+\) (?:is killed by signal: (?P<signal>[^.]+)|exited)')
 SHARED_MEMORY = re.compile(r'unable to (?:allocate shared memory|write to file|mmap)[^\n]*</torch_')
@@ -85,22 +83,3 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-@contextmanager
-def named(setting: str) -> Iterator[None]:
-    """Replaces an exception of other libraries by one line that names the setting."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, MMViTError) or isinstance(error, OSError) and error.errno in FULL:
-            raise
-        raise UsageError(f'{setting} cannot be used: {why(error)}') from error
-
-
-def why(error: Exception) -> str:
-    """Returns the first line of an error; without a message, the line of code that raised it."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    if isinstance(error, NotImplementedError) and 'layer_decay' in place.filename:  # of mmdet, mmseg and mmpretrain
-        return 'its constructor does not know the layers of this network; LayerDecayConstructor does'
-    return first_line(error) if str(error) else f'{type(error).__name__} at {place.line}'

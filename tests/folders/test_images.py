@@ -8,7 +8,7 @@ import pytest
 from helpers import raises
 from PIL import Image, ImageOps
 
-from mmvit.utils.images import image_info, read_rgb
+from mmvit.folders.images import image_info, read_rgb
 from mmvit_backbones.errors import UsageError
 
 PIXELS = np.arange(20 * 30 * 3, dtype=np.uint32).reshape(20, 30, 3).astype(np.uint8)

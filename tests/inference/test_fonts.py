@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 from matplotlib.ft2font import FT2Font
 
+from mmvit.inference import fonts
+from mmvit.inference.fonts import _fonts, default_font, font_for
 from mmvit.inference.results import Detection
-from mmvit.utils import fonts
-from mmvit.utils.fonts import _fonts, default_font, font_for
 
 LACKING = '\U0001f9ff\U0010fffd'  # a private character that no font has
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from .distributed import is_first_process
+from ..utils.distributed import is_first_process
 from .locks import lock_file
 
 

@@ -1,15 +1,19 @@
 """What is trained, and how it is measured, by the folder of its data. Imports neither torch nor MMEngine."""
 import os
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+Settings = Literal['classification', 'dense']
 LEAST_GAIN = 0.1  # percent of a metric that count as an improvement
 
 
 class Task(NamedTuple):
-    """A task of a network and a folder.
+    """A task of a network and a folder, with all its names.
 
     Args:
         name (str): What is trained.
+        output (str): What that does, in predictions and exported files.
+        settings (str): Which of the settings of a network it takes (:mod:`mmvit_backbones.zoo.settings`).
+        config (str): What the name of a network's config for it begins with.
         framework (str): Who trains it.
         argument (str): Argument of functions for its folder.
         metric (str): Metric that selects the best checkpoint.
@@ -18,6 +22,9 @@ class Task(NamedTuple):
     """
 
     name: str
+    output: str
+    settings: Settings
+    config: str
     framework: str
     argument: str
     metric: str
@@ -25,14 +32,16 @@ class Task(NamedTuple):
     factor: int
 
 
-TASKS = (Task('classifier', 'mmpretrain', 'class_folder', 'accuracy/top1', 'top-1, %', 1),
-         Task('detector', 'mmdet', 'coco_folder', 'coco/bbox_mAP', 'box AP, %', 100),
-         Task('segmenter', 'mmseg', 'seg_folder', 'mIoU', 'mIoU, %', 1))
+TASKS = (
+    Task('classifier', 'classification', 'classification', 'imagenet', 'mmpretrain', 'class_folder', 'accuracy/top1',
+         'top-1, %', 1),
+    Task('detector', 'detection', 'dense', 'mask_rcnn', 'mmdet', 'coco_folder', 'coco/bbox_mAP', 'box AP, %', 100),
+    Task('segmenter', 'segmentation', 'dense', 'upernet', 'mmseg', 'seg_folder', 'mIoU', 'mIoU, %', 1))
 
 
 def find_task(value: str) -> Task:
     """Returns the task with this name, framework or argument of a folder."""
-    task, = (task for task in TASKS if value in task[:3])
+    task, = (task for task in TASKS if value in (task.name, task.framework, task.argument))
     return task
 
 

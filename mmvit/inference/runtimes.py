@@ -22,13 +22,13 @@ from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.loading import find_weights, load_weights
 
 from ..configs.files import leaf_datasets
+from ..configs.tasks import TASKS, find_task
 from ..utils.frameworks import build_model, metainfo_of, use_framework
 from .results import Color
 
 if TYPE_CHECKING:
     import openvino
 
-TASKS = dict(mmpretrain='classification', mmdet='detection', mmseg='segmentation')
 DETAILS = 'mmvit_backbones'  # name of the JSON metadata in an exported file
 
 CPU, CUDA = 'CPUExecutionProvider', 'CUDAExecutionProvider'
@@ -44,7 +44,7 @@ class PyTorchModel:
 
     def __init__(self, cfg: Config, checkpoint: str, device: str | torch.device = 'cpu') -> None:
         self.cfg, framework = cfg, cfg.default_scope
-        self.task = TASKS[framework]
+        self.task = find_task(framework).output
         use_framework(framework)
         state = read_checkpoint(checkpoint)
         self.module = build_model(cfg)
@@ -271,7 +271,7 @@ def details_of(path: Path) -> dict:
         details = dict(classes=[], palette=[]) | json.loads(found or '{}')
     except Exception as error:  # of protobuf, or of metadata in another format
         raise UsageError(f'{path} is not a valid mmvit export file: {first_line(error)}') from error
-    if details.get('task') not in TASKS.values():
+    if details.get('task') not in [task.output for task in TASKS]:
         raise UsageError(f'{path} has no metadata of a whole model; export one with mmvit export CHECKPOINT FILE')
     return details
 

@@ -14,7 +14,7 @@ from mmvit_backbones.zoo.variants import VARIANTS
 
 from ..configs.files import named_configs
 from ..configs.openmmlab_scripts import tracker_options
-from ..configs.tasks import TASKS
+from ..configs.tasks import TASKS, find_task
 from ..naming import resolve
 from ..running.prepare import open_resumed, prepare_training
 from ..running.run_folder import RunFolder
@@ -45,7 +45,7 @@ def find_fine_tuning(config: str, given: Mapping[str, Any], data_root: str | Non
     own = [name for name in given if FIELDS[name].metadata['key']]
     if resolve(config, 'train') == 'network':
         if not any(given.get(task.argument) for task in TASKS):
-            detector = f'mask_rcnn_{VARIANTS[config].short_name}' if config in VARIANTS else ''
+            detector = f'{find_task("detector").config}_{VARIANTS[config].short_name}' if config in VARIANTS else ''
             example = f', e.g. {detector}' if detector in named_configs() else ''
             raise UsageError(f'{config} is a network; its task follows from the data: pass '
                              'class_folder (--class-folder), coco_folder (--coco-folder) or seg_folder (--seg-folder), '

@@ -82,7 +82,7 @@ def choose_network(given: FineTuning) -> Network:
     task, _ = given.data
     is_classifier = task.name == 'classifier'
     import_quietly(task.framework)  # in which names of networks may mean other classes
-    network = find_network(given.network, given.pretrained, is_dense=not is_classifier)
+    network = find_network(given.network, given.pretrained, task.settings)
     if given.freeze is not None:
         network = network.freeze(given.freeze)
     if network.image_size and (not is_classifier or settle_size(task, given.size) != network.image_size):

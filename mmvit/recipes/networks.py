@@ -23,6 +23,7 @@ from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, 
 
 from ..configs.backbone import setting_of
 from ..configs.files import read_config
+from ..configs.tasks import Settings
 from ..naming import OTHERS, kind_of
 from ..utils.frameworks import import_quietly
 
@@ -184,7 +185,8 @@ def without_weights(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**kept, 'backbone': without_weights(kept['backbone'])} if 'backbone' in kept else kept
 
 
-def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True, is_dense: bool = True) -> Network:
+def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True, settings: Settings = 'dense'
+                 ) -> Network:
     """Returns a network by its name.
 
     Args:
@@ -192,24 +194,24 @@ def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True
             a config whose ``model.backbone`` is meant, or the config of a backbone.
         pretrained (bool | str): True for the published weights, or those that a config names; a tag of other published
             weights, e.g. ``'22k'``; or a file, URL or name such as ``timm://NAME``. Defaults to True.
-        is_dense (bool): Whether a published network has the arguments of its detectors and segmenters, even with the
-            weights of a classifier. Defaults to True.
+        settings (str): ``'dense'`` gives a published network the arguments of its detectors and segmenters, even with
+            the weights of a classifier; ``'classification'``, those of its weights. Defaults to ``'dense'``.
 
     Raises:
         UsageError: If there is no such network, or it has no such weights.
     """
     if isinstance(network, str) and network in VARIANTS:
-        found = find_published(VARIANTS[network], pretrained, is_dense)
+        found = find_published(VARIANTS[network], pretrained, settings)
     else:
         found = find_other(*read_network(network), pretrained)
-        found = found.with_all_maps() if is_dense else found
+        found = found.with_all_maps() if settings == 'dense' else found
     found = found if found.is_pretrained else found.thaw()
     # The statistics of a few images are worse than those of the weights, which random ones lack; see docs/own_data.md.
     is_known = takes_norm_eval(found.backbone['type'])
     return replace(found, backbone={**found.backbone, 'norm_eval': found.is_pretrained}) if is_known else found
 
 
-def find_published(variant: Variant, pretrained: bool | str, is_dense: bool) -> Network:
+def find_published(variant: Variant, pretrained: bool | str, settings: Settings) -> Network:
     """Returns a network of this package; see :func:`find_network`."""
     try:
         weights = open_weights(pretrained, variant)
@@ -217,7 +219,7 @@ def find_published(variant: Variant, pretrained: bool | str, is_dense: bool) -> 
         if isinstance(pretrained, str) and pretrained not in variant.weights:
             raise
         raise UsageError(f'{error}; use pretrained=False (--no-pretrained) to train from random weights') from error
-    own, name = setting(variant, 'dense' if is_dense else 'classification', weights), variant.family.backbone
+    own, name = setting(variant, settings, weights), variant.family.backbone
     backbone = {**own.backbone, **(dict(drop_path_rate=0.1, init_cfg=init_of(weights)) if weights else {})}
     if not any(name in registry.module_dict for registry in MODELS.children.values()):  # those of the frameworks
         backbone['type'] = name  # as in the published configs

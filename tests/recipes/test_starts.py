@@ -109,8 +109,8 @@ def test_networks_of_the_frameworks_configs(framework):
     frozen, others = {}, []
     for kind, path in configs_of(framework).items():
         try:
-            cfg, found, random = Config.fromfile(path), find_network(str(path), is_dense=False), find_network(
-                str(path), False, is_dense=False)
+            cfg, found, random = Config.fromfile(path), find_network(
+                str(path), settings='classification'), find_network(str(path), False, 'classification')
             trained = random.call_built(lambda network: [
                 name for name, parameter in network.named_parameters()
                 if not parameter.requires_grad and 'pos_embed' not in name])  # of sines

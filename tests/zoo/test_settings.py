@@ -66,5 +66,5 @@ def test_a_network_may_have_the_name_of_one_of_mmpretrain(monkeypatch):
     monkeypatch.setitem(VARIANTS, 'own', replace(variant, name='own', family=replace(variant.family, backbone='DaViT')))
     with torch.device('meta'):
         assert type(get_model('own').backbone) is DaViT
-        network = dict(find_network('own', False, is_dense=False).backbone, _scope_='mmpretrain')
+        network = dict(find_network('own', False, 'classification').backbone, _scope_='mmpretrain')
         assert type(MODELS.build(network)) is DaViT

@@ -164,7 +164,8 @@ def test_recipes_from_published_weights_take_images_and_backbone_of_their_config
     backbone, images = model_of(config)
     published = variant.weights[tag]
     for weights in (tag, f'official://{variant.name}/{tag}', *published.urls, f'folder/{published.file_name}'):
-        for found in (find_network(variant.name, weights, dense) for dense in {is_dense, False}):
+        for settings in ('classification', 'dense') if is_dense else ('classification', ):
+            found = find_network(variant.name, weights, settings)
             assert found.images == images
             assert not is_dense or not differences(backbone, found.backbone)
 

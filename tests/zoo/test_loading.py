@@ -111,7 +111,7 @@ def test_arguments_of_a_model_are_checked():
         get_model('reswin_tiny', 'backbone', num_classes=5)
     for name in ('num_classes', 'in_channels', 'img_size'):
         with raises(ValueError, name, 'at least 1', '0'):
-            get_model('vitae_tiny', **{name: 0})
+            get_model('vitae_tiny', 'classification' if name == 'num_classes' else 'backbone', **{name: 0})
 
 
 @pytest.mark.parametrize('num_classes', [1, 3])

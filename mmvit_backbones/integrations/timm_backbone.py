@@ -274,15 +274,15 @@ def create(name: str, pretrained: bool, arguments: dict[str, Any]) -> tuple[Any,
     if ':' not in name and not timm.is_model(name):
         near = near_names(name.partition('.')[0], timm.list_models())
         raise UsageError(f'timm {timm.__version__} has no network {name}{near or "; see timm.list_models()"}')
+    refused = None
     for options in ANY_SIZE:
         missing: set[str] = set()
         try:
             with recorded_loading(missing), brief_warnings(f'timm:{name}'):
                 network = timm.create_model(name, pretrained=pretrained, num_classes=0, **options, **arguments)
-        except TypeError as error:
-            if options:  # which the network does not have
-                continue
-            raise UsageError(f'timm:{name} cannot be built with {arguments}: {error}') from error
+        except TypeError as error:  # perhaps of the options, which not all networks have
+            refused = error
+            continue
         except Exception as error:  # timm and its downloaders raise errors of several packages
             if not pretrained:
                 raise UsageError(f'timm:{name} cannot be built: {first_line(error)}') from error
@@ -294,7 +294,7 @@ def create(name: str, pretrained: bool, arguments: dict[str, Any]) -> tuple[Any,
                                   f'{address_of(name)} elsewhere, and pass the file: mmvit train --pretrained FILE, in '
                                   'a config pretrained_cfg_overlay=dict(file=FILE)') from error
         return network, bool(options), missing
-    raise AssertionError('the last ones are no options')
+    raise UsageError(f'timm:{name} cannot be built with {arguments}: {refused}') from refused
 
 
 @contextmanager

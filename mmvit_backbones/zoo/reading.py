@@ -69,24 +69,24 @@ def _best_of_run(best: list[Path], last: str) -> list[Path]:
         newest = read_file(last, mmap=True)
     except CheckpointError:
         return best
-    own = [file for file in best if is_of_run(file, newest, if_damaged=True)]  # which is reported on load
+    own = [file for file in best if is_of_run(file, newest) is not False]  # a damaged one is reported on load
     if not own:
         print_log(f'{best[0]} is of another training than {last}, and is not used', 'current', logging.WARNING)
     names = {osp.basename(path) for path in recorded_best(newest).values()}
     return sorted(own, key=lambda file: file.name not in names)
 
 
-def is_of_run(file: str | Path, checkpoint: dict, if_damaged: bool) -> bool:
+def is_of_run(file: str | Path, checkpoint: dict) -> bool | None:
     """Returns whether a file is of the training of a checkpoint, which may have been interrupted, resumed or moved.
 
     :class:`.OwnFilesHook` records the training in ``meta``. Checkpoints without this record are of one training if
     their classes are equal, and the losses that both have logged, at least one; a resumed training takes them over.
-    Returns ``if_damaged`` for a file that cannot be read.
+    Returns None for a file that cannot be read.
     """
     try:
         other = read_file(file, mmap=True)
     except CheckpointError:
-        return if_damaged
+        return None
     before, now = (each.get('meta') or {} for each in (other, checkpoint))
     if before.get(RUN) and now.get(RUN):
         return before[RUN] == now[RUN]

@@ -39,7 +39,7 @@ class OwnFilesHook(Hook):
         for key, path in recorded_best(checkpoint).items():
             info = checkpoint['message_hub']['runtime_info']
             own = osp.join(folder, osp.basename(path))
-            if is_of_run(own, checkpoint, if_damaged=False):
+            if is_of_run(own, checkpoint):
                 info[key] = own
                 continue
             del info[key]

@@ -91,7 +91,7 @@ test-quick: setup  ## run fast tests of the networks and what they are made of, 
 	$(call PYTEST_IN,.venv) -m 'not slow and not workflow and not compiler and not large' tests/backbones tests/layers tests/ops \
 		tests/necks tests/evaluation tests/utils tests/test_architecture.py tests/test_promised.py
 
-test-extras: .venv-extras/stamp  ## run the tests of the page with Gradio, of the names in timm with Transformers 5 (make test uses 4), and of torchao
+test-extras: .venv-extras/stamp  ## run the tests of the page with Gradio, of names in timm with Transformers, of PEFT and of torchao
 	$(call PYTEST_IN,.venv-extras) tests/inference/test_serve.py tests/integrations/test_adapters.py \
 		tests/test_contract_modules.py
 

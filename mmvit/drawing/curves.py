@@ -37,7 +37,8 @@ def draw_curves(cfg: Config) -> list[str]:
         right.margins(y=0.1)  # for the best value
         lines += right.plot(*zip(*metrics.items()), 'o-', label=metric)
         best = max(metrics, key=lambda epoch: metrics[epoch])
-        right.annotate(f'{metrics[best]:.4g}', (best, metrics[best]), xytext=(0, 6), textcoords='offset points')
+        right.annotate(f'{metrics[best]:.4g}', (best, metrics[best]), xytext=(0, 6), textcoords='offset points',
+                       ha='center')
     axes.legend(handles=lines, loc='center right')
     save_figure(figure, path, dpi=100, bbox_inches='tight')
     return [f'curves      {short_path(str(path))}']

@@ -242,6 +242,7 @@ def test_everything_is_opened_and_built_once(tmp_path, monkeypatch, opened):
     assert [opened[name] for name in names] == [3, 4, 1, 0] and built == dict(meta=1, cpu=1)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU')
 def test_preparing_opens_no_context_on_a_gpu(tmp_path):
     """The process that starts others would take memory on GPU 0."""
     code = f"""

@@ -20,6 +20,7 @@ def test_broken_packages_are_problems(run, frameworks, tmp_path, monkeypatch, ca
 
     The frameworks were imported before, because mmcv reads its version from the distributions.
     """
+    monkeypatch.setattr(doctor, 'LIMITS', {torch.float32: doctor.LIMITS[torch.float32]})
     for name in [name for name in sys.modules if name.partition('.')[0] == 'mmseg']:
         monkeypatch.delitem(sys.modules, name)
     (tmp_path / 'mmseg.py').write_text('import no_such_module')
@@ -65,6 +66,7 @@ def test_wrong_kernels_are_problems(change, monkeypatch):
     kernels = OPERATORS['varied-size window attention'].kernels
     run = kernels['cpp'].run
     monkeypatch.setattr(doctor, 'NETWORKS', ('vitaev2_vsa_small', ))
+    monkeypatch.setattr(doctor, 'LIMITS', {torch.float32: doctor.LIMITS[torch.float32]})
     monkeypatch.setitem(kernels, 'cpp', kernels['cpp']._replace(run=lambda **arguments: change(run, **arguments)))
     _, wrong = doctor.check_kernels(torch.device('cpu'))
     assert any(line.startswith('vitaev2_vsa_small in float32 ') for line in wrong)

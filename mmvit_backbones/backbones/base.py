@@ -1,6 +1,7 @@
 """Base class of the backbones, with the interface that mmpretrain, mmdet and mmseg expect."""
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from inspect import Signature, signature
 from itertools import accumulate
 from numbers import Integral
 from typing import Any, TypedDict
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
+from typing_extensions import Unpack
 
 from ..errors import UsageError
 from ..layers import checkpointed
@@ -21,8 +23,8 @@ NORMS = (nn.LayerNorm, nn.GroupNorm, _BatchNorm, _InstanceNorm)
 NO_NORM = nn.Identity()
 
 
-class CommonArguments(TypedDict):
-    """The arguments of :class:`Backbone` that all networks have, documented there."""
+class CommonArguments(TypedDict, total=False):
+    """The arguments of :class:`Backbone` that all networks have, documented there, with the same defaults."""
     in_channels: int
     out_indices: Sequence[int] | int | None
     frozen_stages: int
@@ -80,9 +82,9 @@ class Backbone(CompiledByBlocks):
     no_decay: tuple[str, ...] = ()  # parts of names without weight decay: tables, tokens, gates
     plain_blocks: str | None = None  # list of blocks of a plain network, which has a single stage
 
-    def __init__(self, *, channels: Sequence[int], strides: Sequence[int], in_channels: int,
-                 out_indices: Sequence[int] | int | None, frozen_stages: int, norm_eval: bool, with_cp: bool,
-                 init_cfg: dict | list[dict] | None) -> None:
+    def __init__(self, *, channels: Sequence[int], strides: Sequence[int], in_channels: int = 3,
+                 out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1, norm_eval: bool = False,
+                 with_cp: bool = False, init_cfg: dict | list[dict] | None = None) -> None:
         super().__init__(with_own_pretrained(init_cfg))
         self.channels = tuple(channels)
         self.strides = tuple(strides)
@@ -110,6 +112,7 @@ class Backbone(CompiledByBlocks):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.__doc__ = with_arguments_of('Backbone', Backbone.__doc__, cls.__doc__)
+        cls.__signature__ = signature_of(cls)
 
     # ---- for networks to implement
 
@@ -296,6 +299,15 @@ class Backbone(CompiledByBlocks):
         counts = [len(self.stage_layers(stage)) for stage in range(self.num_stages)]
         last_layers = list(accumulate(counts, initial=0))  # index of the last layer in the stem and in each stage
         return bisect_left(last_layers, depth), self.num_stages + 2
+
+
+def signature_of(network: type[Backbone]) -> Signature:
+    """Returns the arguments of a network, with those that ``**common`` stands for."""
+    _, *own = signature(network.__init__).parameters.values()
+    if own[-1:] and own[-1].annotation == Unpack[CommonArguments]:
+        shared = signature(Backbone.__init__).parameters
+        own[-1:] = [shared[name] for name in CommonArguments.__annotations__]
+    return Signature(own)
 
 
 def is_integer(value: object) -> bool:

@@ -2,13 +2,14 @@
 
 Refiner: Refining Self-attention for Vision Transformers (Zhou et al., 2021, arXiv 2106.03714).
 """
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from ..layers import BaseBlock, Mlp, PositionEmbedding, drop_path_schedule, init_linear, trunc_normal_
 from ..layers.mix_tokens import NO_BBOX, BBox, TokenFeatures, mix_tokens, sample_bbox
@@ -16,7 +17,7 @@ from ..ops.exportable import add_weighted
 from ..ops.sizes import ceil_div
 from ..ops.window import channels_last, pad_images
 from .arch import Arch, resolve_arch
-from .base import Backbone
+from .base import Backbone, CommonArguments
 
 PATCH_SIZE = 16
 NUM_STAGES = 4
@@ -257,15 +258,10 @@ class RefinerViT(Backbone):
 
     def __init__(self, arch: str | RefinerViTArch | dict = 'small', *,
                  out_type: Literal['featmap', 'tokens'] = 'featmap', mix_tokens: bool = False, img_size: int = 224,
-                 expansion: int = 3, local_attention: bool = True, in_channels: int = 3,
-                 out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1, norm_eval: bool = False,
-                 with_cp: bool = False, drop_path_rate: float = 0.1,
-                 init_cfg: dict | list[dict] | None = None) -> None:
+                 expansion: int = 3, local_attention: bool = True, drop_path_rate: float = 0.1,
+                 **common: Unpack[CommonArguments]) -> None:
         arch = resolve_arch(arch, self.arch_zoo)
-        super().__init__(
-            channels=[arch.embed_dims] * NUM_STAGES, strides=[PATCH_SIZE] * NUM_STAGES, in_channels=in_channels,
-            out_indices=out_indices, frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp,
-            init_cfg=init_cfg)
+        super().__init__(channels=[arch.embed_dims] * NUM_STAGES, strides=[PATCH_SIZE] * NUM_STAGES, **common)
         if out_type not in ('featmap', 'tokens'):
             raise ValueError(f"out_type must be 'featmap' or 'tokens', got {out_type!r}")
         if out_type == 'tokens' and self.out_indices != (NUM_STAGES - 1, ):

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from ..layers import DropPath, Mlp, drop_path_schedule, init_linear, trunc_normal_
 from ..layers.position_bias import resize_table_of_heads
@@ -20,7 +21,7 @@ from ..ops.sizes import is_positive
 from ..ops.window import crop, pad, position_bias, relative_position_index, windows_exceed
 from ..utils import versions
 from .arch import AttentionPyramidArch, resolve_arch
-from .base import Backbone
+from .base import Backbone, CommonArguments
 
 PATCH_SIZE = 4
 NORM_EPS = 1e-6  # of LayerNorms inside blocks
@@ -396,14 +397,10 @@ class RegionViT(Backbone):
 
     def __init__(self, arch: str | RegionViTArch | dict = 'tiny', *,
                  out_tokens: Literal['local', 'regional'] = 'local', window_size: int | Sequence[int] = 7,
-                 peg: bool = False, stage_norm: bool = False, regional_attention: bool = True, in_channels: int = 3,
-                 out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1, norm_eval: bool = False,
-                 with_cp: bool = False, drop_path_rate: float = 0.1,
-                 init_cfg: dict | list[dict] | None = None) -> None:
+                 peg: bool = False, stage_norm: bool = False, regional_attention: bool = True,
+                 drop_path_rate: float = 0.1, **common: Unpack[CommonArguments]) -> None:
         arch = resolve_arch(arch, self.arch_zoo)
-        super().__init__(
-            channels=arch.channels, strides=arch.strides, in_channels=in_channels, out_indices=out_indices,
-            frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp, init_cfg=init_cfg)
+        super().__init__(channels=arch.channels, strides=arch.strides, **common)
         if out_tokens not in ('local', 'regional'):
             raise ValueError(f"out_tokens must be 'local' or 'regional', got {out_tokens!r}")
         self.out_tokens = out_tokens

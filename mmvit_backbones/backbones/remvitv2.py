@@ -11,6 +11,7 @@ from typing import Any
 
 from mmengine.registry import MODELS
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from ..layers import (
     DecomposedPosition,
@@ -25,7 +26,7 @@ from ..ops.residual_attention import residual_attention
 from ..ops.resizing import adaptive_average, max_pool
 from ..ops.sizes import ceil_div
 from .arch import AttentionPyramidArch, resolve_arch
-from .base import Backbone
+from .base import Backbone, CommonArguments
 
 PATCH_STRIDE = 4
 KEY_STRIDE = 4  # pooling stride of keys and values in the first stage; halved in each later stage, but at least 1
@@ -207,15 +208,11 @@ class ReMViTv2(Backbone):
     }
 
     def __init__(self, arch: str | ReMViTv2Arch | dict = 'tiny', *, img_size: int = 224, residual_logits: bool = True,
-                 in_channels: int = 3, out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1,
-                 norm_eval: bool = False, with_cp: bool = False, drop_path_rate: float = 0.1,
-                 init_cfg: dict | list[dict] | None = None) -> None:
+                 drop_path_rate: float = 0.1, **common: Unpack[CommonArguments]) -> None:
         arch = resolve_arch(arch, self.arch_zoo)
         if img_size < 1:
             raise ValueError(f'img_size must be at least 1, got {img_size}')
-        super().__init__(
-            channels=arch.channels, strides=arch.strides, in_channels=in_channels, out_indices=out_indices,
-            frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp, init_cfg=init_cfg)
+        super().__init__(channels=arch.channels, strides=arch.strides, **common)
 
         self.stage_ends = [0, *accumulate(arch.depths)]
         self.patch_embed = ReMViTv2PatchEmbed(self.in_channels, self.channels[0])

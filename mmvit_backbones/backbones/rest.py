@@ -2,7 +2,7 @@
 
 ResT: An Efficient Transformer for Visual Recognition (Zhang and Yang, NeurIPS 2021, arXiv 2105.13677).
 """
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from ..layers import Block, Mlp, drop_path_schedule, trunc_normal_
 from ..ops.normalized_attention import normalized_attention
@@ -173,7 +174,7 @@ class ResTBase(Backbone):
     zero_biases: tuple[type[nn.Linear | nn.Conv2d], ...]  # types of layers whose biases are initialized with 0
 
     def __init__(self, arch: ResTArch, out_norm: Literal['side', 'in_stream'] | None, drop_path_rate: float,
-                 common: CommonArguments) -> None:
+                 **common: Unpack[CommonArguments]) -> None:
         super().__init__(channels=arch.channels, strides=arch.strides, **common)
         if out_norm not in OUT_NORMS:
             raise ValueError(f'out_norm must be one of {OUT_NORMS}, got {out_norm!r}')
@@ -274,14 +275,9 @@ class ResT(ResTBase):
 
     def __init__(self, arch: str | ResTArch | dict = 'lite', *,
                  out_norm: Literal['side', 'in_stream'] | None = 'in_stream', head_interaction: bool = True,
-                 in_channels: int = 3, out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1,
-                 norm_eval: bool = False, with_cp: bool = False, drop_path_rate: float = 0.1,
-                 init_cfg: dict | list[dict] | None = None) -> None:
+                 drop_path_rate: float = 0.1, **common: Unpack[CommonArguments]) -> None:
         self.head_interaction = head_interaction
-        super().__init__(
-            resolve_arch(arch, self.arch_zoo), out_norm, drop_path_rate,
-            CommonArguments(in_channels=in_channels, out_indices=out_indices, frozen_stages=frozen_stages,
-                            norm_eval=norm_eval, with_cp=with_cp, init_cfg=init_cfg))
+        super().__init__(resolve_arch(arch, self.arch_zoo), out_norm, drop_path_rate, **common)
 
     def make_attention(self, channels: int, num_heads: int, reduction: int) -> nn.Module:
         return EMSA(channels, num_heads, reduction, self.norm_eps, self.head_interaction)

@@ -2,12 +2,12 @@
 
 ResT V2: Simpler, Faster and Stronger (Zhang and Yang, NeurIPS 2022, arXiv 2204.07366).
 """
-from collections.abc import Sequence
 from typing import Literal
 
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from ..ops.window import channels_last, crop
 from .arch import resolve_arch
@@ -134,14 +134,9 @@ class ResTv2(ResTBase):
 
     def __init__(self, arch: str | ResTArch | dict = 'tiny', *,
                  out_norm: Literal['side', 'in_stream'] | None = 'side', upsampling: bool = True,
-                 in_channels: int = 3, out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1,
-                 norm_eval: bool = False, with_cp: bool = False, drop_path_rate: float = 0.1,
-                 init_cfg: dict | list[dict] | None = None) -> None:
+                 drop_path_rate: float = 0.1, **common: Unpack[CommonArguments]) -> None:
         self.upsampling = upsampling
-        super().__init__(
-            resolve_arch(arch, self.arch_zoo), out_norm, drop_path_rate,
-            CommonArguments(in_channels=in_channels, out_indices=out_indices, frozen_stages=frozen_stages,
-                            norm_eval=norm_eval, with_cp=with_cp, init_cfg=init_cfg))
+        super().__init__(resolve_arch(arch, self.arch_zoo), out_norm, drop_path_rate, **common)
 
     def make_attention(self, channels: int, num_heads: int, reduction: int) -> nn.Module:
         return EMSAv2(channels, num_heads, reduction, self.norm_eps, self.upsampling)

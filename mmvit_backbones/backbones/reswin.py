@@ -3,13 +3,14 @@
 ReViT: Enhancing Vision Transformers Feature Diversity with Attention Residual Connections (Diko et al., Pattern
 Recognition 2024, arXiv 2402.11301), based on Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030).
 """
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from ..layers import Mlp, RelativePositionTable, ResidualAttentionBlock
 from ..ops.residual_attention import residual_attention
@@ -140,14 +141,8 @@ class ReSwin(SwinBase):
     }
 
     def __init__(self, arch: str | ReSwinArch | dict = 'tiny', *, window_size: int | None = None,
-                 residual_logits: bool = True, in_channels: int = 3,
-                 out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1, norm_eval: bool = False,
-                 with_cp: bool = False, drop_path_rate: float = 0.1,
-                 init_cfg: dict | list[dict] | None = None) -> None:
-        super().__init__(
-            resolve_arch(arch, self.arch_zoo), window_size, drop_path_rate,
-            CommonArguments(in_channels=in_channels, out_indices=out_indices, frozen_stages=frozen_stages,
-                            norm_eval=norm_eval, with_cp=with_cp, init_cfg=init_cfg))
+                 residual_logits: bool = True, drop_path_rate: float = 0.1, **common: Unpack[CommonArguments]) -> None:
+        super().__init__(resolve_arch(arch, self.arch_zoo), window_size, drop_path_rate, **common)
         self.residual_logits = residual_logits
 
     def make_block(self, channels: int, num_heads: int, mlp_ratio: float, drop_path: float) -> nn.Module:

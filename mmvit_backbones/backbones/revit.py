@@ -3,11 +3,12 @@
 ReViT: Enhancing Vision Transformers Feature Diversity with Attention Residual Connections (Diko et al., Pattern
 Recognition 2024, arXiv 2402.11301), based on ViT (Dosovitskiy et al., ICLR 2021, arXiv 2010.11929).
 """
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mmengine.registry import MODELS
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from ..layers import (
     Gate,
@@ -21,7 +22,7 @@ from ..layers import (
 )
 from ..ops.residual_attention import residual_attention
 from .arch import Arch, resolve_arch
-from .base import Backbone
+from .base import Backbone, CommonArguments
 
 PATCH_SIZE = 16
 NORM_EPS = 1e-6
@@ -107,14 +108,10 @@ class ReViT(Backbone):
     arch_zoo: dict[str, ReViTArch] = {'base': ReViTArch(embed_dims=768, depth=12, num_heads=12, mlp_ratio=4)}
 
     def __init__(self, arch: str | ReViTArch | dict = 'base', *, img_size: int = 224, residual_logits: bool = True,
-                 in_channels: int = 3, out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1,
-                 norm_eval: bool = False, with_cp: bool = False, drop_path_rate: float = 0.2,
-                 init_cfg: dict | list[dict] | None = None) -> None:
+                 drop_path_rate: float = 0.2, **common: Unpack[CommonArguments]) -> None:
         arch = resolve_arch(arch, self.arch_zoo)
         channels = arch.embed_dims
-        super().__init__(
-            channels=[channels], strides=[PATCH_SIZE], in_channels=in_channels, out_indices=out_indices,
-            frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp, init_cfg=init_cfg)
+        super().__init__(channels=[channels], strides=[PATCH_SIZE], **common)
 
         self.patch_embed = TokenEmbed(self.in_channels, channels, PATCH_SIZE, img_size, class_token=False)
         drop_paths, = drop_path_schedule(drop_path_rate, [arch.depth])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from ..layers import PatchEmbed, drop_path_schedule
 from ..ops.window import pad_to_multiple
@@ -68,7 +69,7 @@ class SwinBase(Backbone):
     """
 
     def __init__(self, arch: SwinArch, window_size: int | None, drop_path_rate: float,
-                 common: CommonArguments) -> None:
+                 **common: Unpack[CommonArguments]) -> None:
         window_size = arch.window_size if window_size is None else window_size
         if window_size < 1:
             raise ValueError(f'window_size must be at least 1, got {window_size}')

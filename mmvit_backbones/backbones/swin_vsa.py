@@ -4,11 +4,11 @@ VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al.,
 on Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030). The network is the one that VSA's first author published
 later, as a baseline of Quadrangle Attention (arXiv 2303.15105).
 """
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmengine.registry import MODELS
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from ..layers import ContextPosition, DropPath, Mlp, VariedSizeWindowAttention, init_linear
 from .arch import resolve_arch
@@ -102,15 +102,9 @@ class SwinVSA(SwinBase):
     }
 
     def __init__(self, arch: str | SwinVSAArch | dict = 'tiny', *, window_size: int | None = None,
-                 varied_windows: bool = True, in_channels: int = 3,
-                 out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1, norm_eval: bool = False,
-                 with_cp: bool = False, drop_path_rate: float = 0.1,
-                 init_cfg: dict | list[dict] | None = None) -> None:
+                 varied_windows: bool = True, drop_path_rate: float = 0.1, **common: Unpack[CommonArguments]) -> None:
         self.varied_windows = varied_windows
-        super().__init__(
-            resolve_arch(arch, self.arch_zoo), window_size, drop_path_rate,
-            CommonArguments(in_channels=in_channels, out_indices=out_indices, frozen_stages=frozen_stages,
-                            norm_eval=norm_eval, with_cp=with_cp, init_cfg=init_cfg))
+        super().__init__(resolve_arch(arch, self.arch_zoo), window_size, drop_path_rate, **common)
 
     def init_layers(self) -> None:
         self.apply(init_linear)

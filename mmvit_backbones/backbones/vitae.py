@@ -3,13 +3,14 @@
 ViTAE: Vision Transformer Advanced by Exploring Intrinsic Inductive Bias (Xu et al., NeurIPS 2021, arXiv 2106.03348).
 The large plain networks are from ViTAEv2 (Zhang et al., IJCV 2023, arXiv 2202.10108).
 """
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from ..layers import GlobalAttention, LinearAttention, TokenEmbed, drop_path_schedule, init_linear
 from ..layers.vitae_cell import (
@@ -24,7 +25,7 @@ from ..layers.vitae_cell import (
 )
 from ..ops.window import pad_to_multiple, with_contiguous_gradient
 from .arch import Arch, resolve_arch
-from .base import Backbone
+from .base import Backbone, CommonArguments
 
 NUM_REDUCTIONS = 3
 REDUCTION_DROP_RATE = 0.1  # dropout rate in reduction cells
@@ -165,15 +166,10 @@ class ViTAE(Backbone):
     }
 
     def __init__(self, arch: str | ViTAEArch | dict = 'tiny', *, img_size: int = 224, drop_rate: float = 0.,
-                 in_channels: int = 3, out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1,
-                 norm_eval: bool = False, with_cp: bool = False, drop_path_rate: float = 0.1,
-                 init_cfg: dict | list[dict] | None = None) -> None:
+                 drop_path_rate: float = 0.1, **common: Unpack[CommonArguments]) -> None:
         arch = resolve_arch(arch, self.arch_zoo)
         channels, widths = arch.embed_dims, arch.pyramid_dims
-        super().__init__(
-            channels=channels, strides=[4, 8, 16] if widths else [PATCH_SIZE], in_channels=in_channels,
-            out_indices=out_indices, frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp,
-            init_cfg=init_cfg)
+        super().__init__(channels=channels, strides=[4, 8, 16] if widths else [PATCH_SIZE], **common)
 
         self.is_plain = not widths
         if self.is_plain:
@@ -181,7 +177,7 @@ class ViTAE(Backbone):
             self.patch_embed = TokenEmbed(self.in_channels, channels[0], PATCH_SIZE, img_size, class_token=True)
         else:
             self.reductions = nn.ModuleList()
-            before = (in_channels, *channels)
+            before = (self.in_channels, *channels)
             for stage, width in enumerate(widths):
                 self.reductions.append(reduction_cell(stage, before[stage], channels[stage], width))
             self.stem_names = ('reductions.0', )

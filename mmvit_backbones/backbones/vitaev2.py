@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from mmengine.registry import MODELS
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from ..layers import GlobalAttention, WindowAttention, drop_path_schedule, init_linear
 from ..layers.vitae_cell import (
@@ -113,7 +114,7 @@ class CellPyramid(Backbone):
     position_type = nn.Identity  # position encoding before the attention's LayerNorm
 
     def __init__(self, arch: CellArch, window_size: int, drop_rate: float, drop_path_rate: float,
-                 common: CommonArguments) -> None:
+                 **common: Unpack[CommonArguments]) -> None:
         if window_size < 1:
             raise ValueError(f'window_size must be at least 1, got {window_size}')
         super().__init__(channels=arch.embed_dims, strides=[4, 8, 16, 32], **common)
@@ -218,14 +219,9 @@ class ViTAEv2(CellPyramid):
     }
 
     def __init__(self, arch: str | ViTAEv2Arch | dict = 'small', *, window_size: int = 7, drop_rate: float = 0.,
-                 in_channels: int = 3, out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1,
-                 norm_eval: bool = False, with_cp: bool = False, drop_path_rate: float = 0.1,
-                 init_cfg: dict | list[dict] | None = None) -> None:
+                 drop_path_rate: float = 0.1, **common: Unpack[CommonArguments]) -> None:
         self.arch: ViTAEv2Arch = resolve_arch(arch, self.arch_zoo)
-        super().__init__(
-            self.arch, window_size, drop_rate, drop_path_rate,
-            CommonArguments(in_channels=in_channels, out_indices=out_indices, frozen_stages=frozen_stages,
-                            norm_eval=norm_eval, with_cp=with_cp, init_cfg=init_cfg))
+        super().__init__(self.arch, window_size, drop_rate, drop_path_rate, **common)
 
     def make_attention(self, stage: int, in_channels: int, num_heads: int, reduces: bool) -> nn.Module:
         channels = self.channels[stage]

@@ -2,11 +2,11 @@
 
 VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al., ECCV 2022, arXiv 2204.08446).
 """
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmengine.registry import MODELS
 from torch import nn
+from typing_extensions import Unpack
 
 from ..layers import ContextPosition, VariedSizeWindowAttention, reset_projections
 from ..layers.varied_size_attention import OffsetDivisor, WindowPadding
@@ -95,17 +95,12 @@ class ViTAEv2VSA(CellPyramid):
 
     def __init__(self, arch: str | ViTAEv2VSAArch | dict = 'small', *, window_size: int = 7,
                  window_padding: WindowPadding = 'corner', offset_divisor: OffsetDivisor = 'own_axis',
-                 varied_windows: bool = True, drop_rate: float = 0., in_channels: int = 3,
-                 out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1, norm_eval: bool = False,
-                 with_cp: bool = False, drop_path_rate: float = 0.1,
-                 init_cfg: dict | list[dict] | None = None) -> None:
+                 varied_windows: bool = True, drop_rate: float = 0., drop_path_rate: float = 0.1,
+                 **common: Unpack[CommonArguments]) -> None:
         self.window_padding: WindowPadding = window_padding
         self.offset_divisor: OffsetDivisor = offset_divisor
         self.varied_windows = varied_windows
-        super().__init__(
-            resolve_arch(arch, self.arch_zoo), window_size, drop_rate, drop_path_rate,
-            CommonArguments(in_channels=in_channels, out_indices=out_indices, frozen_stages=frozen_stages,
-                            norm_eval=norm_eval, with_cp=with_cp, init_cfg=init_cfg))
+        super().__init__(resolve_arch(arch, self.arch_zoo), window_size, drop_rate, drop_path_rate, **common)
 
     def init_layers(self) -> None:
         super().init_layers()

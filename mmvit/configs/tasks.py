@@ -1,8 +1,10 @@
 """What is trained, and how it is measured, by the folder of its data. Imports neither torch nor MMEngine."""
 import os
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-Settings = Literal['classification', 'dense']
+if TYPE_CHECKING:
+    from mmvit_backbones.zoo.settings import Task as Settings  # whose package imports torch
+
 LEAST_GAIN = 0.1  # percent of a metric that count as an improvement
 
 
@@ -23,7 +25,7 @@ class Task(NamedTuple):
 
     name: str
     output: str
-    settings: Settings
+    settings: 'Settings'
     config: str
     framework: str
     argument: str
@@ -33,10 +35,12 @@ class Task(NamedTuple):
 
 
 TASKS = (
-    Task('classifier', 'classification', 'classification', 'imagenet', 'mmpretrain', 'class_folder', 'accuracy/top1',
-         'top-1, %', 1),
-    Task('detector', 'detection', 'dense', 'mask_rcnn', 'mmdet', 'coco_folder', 'coco/bbox_mAP', 'box AP, %', 100),
-    Task('segmenter', 'segmentation', 'dense', 'upernet', 'mmseg', 'seg_folder', 'mIoU', 'mIoU, %', 1))
+    Task('classifier', output='classification', settings='classification', config='imagenet', framework='mmpretrain',
+         argument='class_folder', metric='accuracy/top1', unit='top-1, %', factor=1),
+    Task('detector', output='detection', settings='dense', config='mask_rcnn', framework='mmdet',
+         argument='coco_folder', metric='coco/bbox_mAP', unit='box AP, %', factor=100),
+    Task('segmenter', output='segmentation', settings='dense', config='upernet', framework='mmseg',
+         argument='seg_folder', metric='mIoU', unit='mIoU, %', factor=1))
 
 
 def find_task(value: str) -> Task:

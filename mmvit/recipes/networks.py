@@ -17,13 +17,12 @@ from mmvit_backbones.utils.initialization import loads_weights
 from mmvit_backbones.utils.openmmlab_models import type_name
 from mmvit_backbones.zoo.checkpoints import WEB
 from mmvit_backbones.zoo.hubs import images_of_config
-from mmvit_backbones.zoo.settings import setting
+from mmvit_backbones.zoo.settings import Task, setting
 from mmvit_backbones.zoo.source import Weights, open_weights
 from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, Normalization, Variant
 
 from ..configs.backbone import setting_of
 from ..configs.files import read_config
-from ..configs.tasks import Settings
 from ..naming import OTHERS, kind_of
 from ..utils.frameworks import import_quietly
 
@@ -185,7 +184,7 @@ def without_weights(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**kept, 'backbone': without_weights(kept['backbone'])} if 'backbone' in kept else kept
 
 
-def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True, settings: Settings = 'dense'
+def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True, settings: Task = 'dense'
                  ) -> Network:
     """Returns a network by its name.
 
@@ -211,7 +210,7 @@ def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True
     return replace(found, backbone={**found.backbone, 'norm_eval': found.is_pretrained}) if is_known else found
 
 
-def find_published(variant: Variant, pretrained: bool | str, settings: Settings) -> Network:
+def find_published(variant: Variant, pretrained: bool | str, settings: Task) -> Network:
     """Returns a network of this package; see :func:`find_network`."""
     try:
         weights = open_weights(pretrained, variant)

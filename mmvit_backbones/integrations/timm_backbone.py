@@ -27,7 +27,7 @@ from ..utils.messages import near_names
 from ..utils.openmmlab_models import on_meta
 from ..zoo.checkpoints import read_checkpoint
 from ..zoo.foreign_names import describe_names
-from ..zoo.hubs import brief_warnings
+from ..zoo.hubs import brief_warnings, timm_network
 from ..zoo.state_dicts import find_state_dict
 
 try:
@@ -327,8 +327,7 @@ def address_of(name: str) -> str:
 
 def names_in_timm(name: str) -> set[str]:
     """Returns timm's names of the weights of a network that is built without arguments."""
-    with torch.device('meta'):
-        return {*timm.create_model(name).state_dict()}
+    return {*timm_network(name).state_dict()}
 
 
 def check_complete(name: str, missing: set[str], file: str | None) -> None:

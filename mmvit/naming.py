@@ -64,8 +64,6 @@ def resolve(text: str, command: str) -> str:
     known = dict(network=VARIANTS, config=named_configs())
     near = [near_names(text, known[each], f'{each}s') for each in TAKES[command] if each in known]
     meaning = f'{KINDS[kind]}{path_hint(text)}' if kind else f'none of them{"".join(near)}'
-    if (command, kind) == ('export', 'config'):
-        meaning += f': pass it as config={text} (--config {text})'
     raise UsageError(f'{command} takes {list_kinds(command)}; got {text}, which is {meaning}')
 
 

@@ -255,7 +255,7 @@ def test_commands_on_page_can_be_parsed(page, monkeypatch, tmp_path):
 @pytest.mark.parametrize('subcommand', mmvit.cli.SUBCOMMANDS)
 def test_examples_in_the_help_can_be_parsed(subcommand, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    text = importlib.import_module(f'mmvit.cli.{mmvit.cli.SUBCOMMANDS[subcommand][0]}').__doc__
+    text = mmvit.cli.module_of(subcommand).__doc__
     examples = re.findall(rf'^ +mmvit {subcommand}\b(.*)', text, flags=re.MULTILINE)
     assert examples
     for example in examples:

@@ -14,25 +14,12 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 from . import streams
 
-# Subcommand -> (module, help text).
-SUBCOMMANDS = {
-    'train': ('train', 'train a classifier, a detector or a segmenter'),
-    'test': ('test', 'test a checkpoint or an exported model'),
-    'predict': ('predict', 'run a model on images and folders'),
-    'export': ('export', 'export a trained model to ONNX'),
-    'models': ('models', 'list the networks with their parameters, GMACs, accuracy and weights'),
-    'weights download': ('weights.download', 'download published weights'),
-    'weights convert': ('weights.convert', 'convert published weights to a file'),
-    'data check': ('data.check', 'find unusable images, masks and annotations'),
-    'flops': ('flops', 'count the parameters and multiply-adds of networks'),
-    'benchmark': ('benchmark', 'measure the speed and memory of networks and models'),
-    'draw attention': ('draw.attention', 'draw the attention maps of a network'),
-    'compare': ('compare', 'compare backbones on the same data with the same head and recipe'),
-    'doctor': ('doctor', 'report which frameworks and operator backends work'),
-}
+SUBCOMMANDS = ('train', 'test', 'predict', 'export', 'models', 'weights download', 'weights convert', 'data check',
+               'flops', 'benchmark', 'draw attention', 'compare', 'doctor')
 RUNS = 'train', 'test', 'compare'  # which take hours, and write what they print to logs and files, too
 
 
@@ -43,16 +30,22 @@ def dispatch(arguments: list[str]) -> None:
         execute(subcommand, arguments[len(subcommand.split()):])
         return
     words = [word for word in arguments[:2] if not word.startswith('-')]
-    group = {name: text for name, (_, text) in SUBCOMMANDS.items() if name.split()[:len(words)] == words}
+    group = [name for name in SUBCOMMANDS if name.split()[:len(words)] == words]
     if not group:
         sys.exit(unknown_subcommand(' '.join(words)))
-    print('usage: mmvit SUBCOMMAND [options]', '', *(f'  {name:18} {text}' for name, text in group.items()), '',
+    print('usage: mmvit SUBCOMMAND [options]', '',
+          *(f'  {name:18} {module_of(name).__doc__.splitlines()[0]}' for name in group), '',
           'Run mmvit SUBCOMMAND --help for the options and examples of a subcommand.', sep='\n')
+
+
+def module_of(subcommand: str) -> Any:
+    """Returns the module of a subcommand, whose docstring is its help."""
+    return importlib.import_module(f'mmvit.cli.{subcommand.replace(" ", ".")}')
 
 
 def execute(subcommand: str, arguments: list[str]) -> None:
     """Runs a subcommand, and prints an error of the package on one line."""
-    module = importlib.import_module(f'mmvit.cli.{SUBCOMMANDS[subcommand][0]}')
+    module = module_of(subcommand)
     if subcommand in RUNS:
         streams.outlive_readers()
     parser = module.get_parser()

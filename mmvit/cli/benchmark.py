@@ -1,4 +1,4 @@
-"""Measures the time and memory of networks relative to a baseline.
+"""Measures the time and memory of networks relative to a baseline, or of whole models.
 
     mmvit benchmark vitaev2_small reswin_tiny       classification, 224 x 224, batch 4
     mmvit benchmark vitaev2_small --dense           backbone for dense prediction, 448 x 672, batch 1

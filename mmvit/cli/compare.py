@@ -1,4 +1,4 @@
-"""Compares backbones on the same data: the same head, recipe, schedule, augmentation, image order and seeds.
+"""Compares backbones on the same data, with the same head, recipe, image order and seeds.
 
     mmvit compare reswin_tiny restv2_tiny resnet50 --coco-folder FOLDER
     mmvit compare reswin_tiny timm:swin_tiny_patch4_window7_224 --seg-folder FOLDER --freeze all --epochs 20

@@ -1,4 +1,4 @@
-"""Lists the networks with the classifier's parameters and multiply-adds, published accuracy and available weights.
+"""Lists the networks with parameters and multiply-adds of classifiers, accuracy, and available weights.
 
     mmvit models
     mmvit models 'res*'

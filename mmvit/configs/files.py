@@ -11,18 +11,18 @@ from mmengine.config import Config
 from mmvit_backbones.errors import CheckpointNotFoundError, UsageError, first_line
 from mmvit_backbones.utils.file_access import problem_of_file
 from mmvit_backbones.utils.installation import config_folder
+from mmvit_backbones.utils.literals import read_values
 from mmvit_backbones.utils.messages import near_names
 from mmvit_backbones.utils.openmmlab_models import type_name
 
 from ..utils.frameworks import FRAMEWORKS, import_quietly
 from .options import check_option
-from .saved import read_saved_config, values_of
+from .saved import read_saved_config
 
 CONFIGS = '.py', '.json', '.yaml', '.yml'
 MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 SPLITS = ('train', 'val', 'test')
 FOLDER_PER_CLASS = 'CustomDataset', 'ImageNet', 'ImageNet21k'  # if they have no annotation file
-VISUALIZERS = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer', mmpretrain='UniversalVisualizer')
 BY_NAME = 'as config=FILE (--config FILE)'  # how a person names a config
 LOADERS = tuple(f'{split}_dataloader' for split in SPLITS)
 
@@ -56,7 +56,7 @@ def read_saved(source: str, needs: Sequence[str] = (), remedy: str = BY_NAME, or
     """Loads the config that a training saved in its work dir, which is not run.
 
     Args:
-        source (str): The work dir, or a checkpoint in it. The folder may have one file of values (:func:`.values_of`).
+        source (str): The work dir, or a checkpoint in it. Its folder has one file of values (:func:`.read_values`).
         needs (Sequence[str]): Keys.
         remedy (str): How a person names a config, for messages.
         origin (str): Setting from which nothing is built, and folder in the work dir that may have the config, too,
@@ -135,9 +135,14 @@ def saved_config(source: str, remedy: str, origin: str) -> tuple[Path, str, dict
     for file in sorted(folder.glob('*.py')) if '://' not in source else ():
         try:
             text = file.read_text(encoding='utf-8-sig')
-            found.append((file, text, values_of(text)))
         except (OSError, ValueError) as error:
-            others.append(f'{file.name} {error}')
+            others.append(f'{file.name} cannot be read: {first_line(error)}')
+            continue
+        values, other = read_values(text)
+        if other:
+            others.append(f'{file.name} has more than values in line {other}')
+        else:
+            found.append((file, text, values))
     own = [each for each in found if origin and (folder / origin / each[0].name).is_file()]
     if len(own or found) == 1:
         return (own or found)[0]

@@ -13,11 +13,12 @@ from mmvit_backbones.utils.openmmlab_models import type_name
 from mmvit_backbones.zoo.reading import LAST, find_checkpoint, last_of
 
 from ..utils.distributed import warn
-from .files import LOADERS, SPLITS, VISUALIZERS, check_parts, datasets_of, merge_options, metrics_of, read_config
+from .files import LOADERS, SPLITS, check_parts, datasets_of, merge_options, metrics_of, read_config
 from .machine import settle_here
 from .outputs import check_copy
 from .precisions import PRECISIONS
 from .settings import TRACKERS, find
+from .tasks import find_task
 
 TRAINING = 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper'
 TESTING = 'model', 'test_dataloader', 'test_cfg', 'test_evaluator'
@@ -175,7 +176,7 @@ def shorthand_options(cfg: Config, *, seed: int | None = None, data_root: str | 
 def tracker_options(framework: str, tensorboard: bool = False, wandb: bool = False) -> dict[str, Any]:
     """Returns the options of a framework's config that log to TensorBoard or Weights & Biases, too."""
     backends = ['TensorboardVisBackend'] * tensorboard + ['WandbVisBackend'] * wandb
-    return {'visualizer.type': VISUALIZERS[framework],
+    return {'visualizer.type': find_task(framework).visualizer,
             'visualizer.vis_backends': [dict(type=name) for name in ('LocalVisBackend', *backends)]} if backends else {}
 
 

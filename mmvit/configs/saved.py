@@ -3,7 +3,6 @@
 Such a file is only values. MMEngine calls any function that can be imported, if ``type`` has its name, so that all
 names must be of registered classes. What these classes would run themselves is refused.
 """
-import ast
 import os.path as osp
 import sys
 import sysconfig
@@ -17,7 +16,6 @@ from mmengine.registry import INFERENCERS, Registry
 
 import mmvit_backbones
 from mmvit_backbones.errors import first_line
-from mmvit_backbones.utils.literals import Literals
 
 from ..utils.frameworks import FRAMEWORKS, import_quietly, quiet
 
@@ -34,41 +32,8 @@ CODE = '.py', '.pkl', '.pickle', '.yaml', '.yml', '.pth', '.pt', '.bin', '.ckpt'
 PACKAGES = sysconfig.get_path('purelib'), sysconfig.get_path('platlib'), osp.dirname(mmvit_backbones.__file__)
 
 
-def values_of(text: str) -> dict[str, Any]:
-    """Returns what the text of a Python file assigns, if it only assigns values, as in the configs of MMEngine.
-
-    Raises:
-        ValueError: If there is anything else in the text; the message has the line.
-    """
-    try:
-        statements = ast.parse(text).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise ValueError(f'cannot be read: {first_line(error)}') from error
-    found: dict[str, Any] = {}
-    for statement in statements:
-        try:
-            match statement:
-                case ast.Assign(targets=[ast.Name(id=name)], value=value) if name != '_base_':
-                    literal = Literals().visit(value)
-                    found[name] = ast.literal_eval(literal)
-                    check_keys(literal)
-                case _:
-                    raise ValueError
-        except (TypeError, ValueError, RecursionError, MemoryError) as error:  # a key that is a list is a TypeError
-            raise ValueError(f'has more than values in line {statement.lineno}') from error
-    return found
-
-
-def check_keys(literal: ast.AST) -> None:
-    """Raises ValueError for a key with quotes, which MMEngine would write as they are: into a file that may run."""
-    keys = [key for each in ast.walk(literal) if isinstance(each, ast.Dict) for key in each.keys if key]
-    for key in map(ast.literal_eval, keys):
-        if not (isinstance(key, int) or isinstance(key, str) and not set(key) & set('\'"\\\n\r')):
-            raise ValueError
-
-
 def read_saved_config(file: Path, text: str, values: dict[str, Any]) -> Config:
-    """Returns the config in a file of values (:func:`values_of`) that nobody named, without weights to start from.
+    """Returns the config in a file of values (:func:`.read_values`) that nobody named, without weights to start from.
 
     The modules in ``custom_imports`` are imported, as MMEngine does for other configs.
 

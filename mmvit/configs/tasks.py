@@ -21,6 +21,9 @@ class Task(NamedTuple):
         metric (str): Metric that selects the best checkpoint.
         unit (str): Its name in tables.
         factor (int): Percent in a unit of the metric.
+        size (tuple[int, int]): Height and width of the images by default, for detectors their short and long side.
+        visualizer (str): The framework's class that draws and logs.
+        drawing_hook (str): Its hook that draws predictions.
     """
 
     name: str
@@ -32,15 +35,21 @@ class Task(NamedTuple):
     metric: str
     unit: str
     factor: int
+    size: tuple[int, int]
+    visualizer: str
+    drawing_hook: str
 
 
 TASKS = (
     Task('classifier', output='classification', settings='classification', config='imagenet', framework='mmpretrain',
-         argument='class_folder', metric='accuracy/top1', unit='top-1, %', factor=1),
+         argument='class_folder', metric='accuracy/top1', unit='top-1, %', factor=1, size=(224, 224),
+         visualizer='UniversalVisualizer', drawing_hook='VisualizationHook'),
     Task('detector', output='detection', settings='dense', config='mask_rcnn', framework='mmdet',
-         argument='coco_folder', metric='coco/bbox_mAP', unit='box AP, %', factor=100),
+         argument='coco_folder', metric='coco/bbox_mAP', unit='box AP, %', factor=100, size=(800, 1333),
+         visualizer='DetLocalVisualizer', drawing_hook='DetVisualizationHook'),
     Task('segmenter', output='segmentation', settings='dense', config='upernet', framework='mmseg',
-         argument='seg_folder', metric='mIoU', unit='mIoU, %', factor=1))
+         argument='seg_folder', metric='mIoU', unit='mIoU, %', factor=1, size=(512, 512),
+         visualizer='SegLocalVisualizer', drawing_hook='SegVisualizationHook'))
 
 
 def find_task(value: str) -> Task:

@@ -1,25 +1,30 @@
 """Exports trained models with their preprocessing to ONNX, and compares the files with PyTorch."""
+import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+import torch
+
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.export.graphs import COMPANIONS
-from mmvit_backbones.utils.file_access import replaced_when_complete
+from mmvit_backbones.export.graphs import COMPANIONS, save, to_onnx
+from mmvit_backbones.utils.file_access import check_outputs, replaced_when_complete
+from mmvit_backbones.version import __version__
 from mmvit_backbones.zoo.reading import find_checkpoint
 
 from ..configs.official import source_of
-from ..inference.runtimes import PyTorchModel
-from ..naming import resolve
+from ..inference.runtimes import DETAILS, PyTorchModel
+from ..naming import EXPORTED_SUFFIX, resolve
 from ..running.run_folder import RunFolder
 from ..utils.shell import console_of
 from .agreement import Agreement, compare_in_runtimes
 from .differences import PyTorchOutputs
-from .parts import exported_geometry, split
+from .examples import examples_of, join
+from .parts import Parts, exported_geometry, split
 from .sample_images import images_to_compare
-from .whole_models import check_path, write_parts
 
 
 @dataclass
@@ -104,3 +109,28 @@ def check_packages() -> None:
     """Raises UsageError if a package for exports is not installed."""
     if missing := [name for name in ('onnx', 'onnxruntime', 'onnxscript') if find_spec(name) is None]:
         raise UsageError(f"exports need {' and '.join(missing)}: pip install 'mmvit_backbones[export]'")
+
+
+@torch.no_grad()
+def write_parts(parts: Parts, path: Path, details: dict) -> None:
+    """Writes a model as ONNX, and its details into the metadata of the file.
+
+    Args:
+        parts (Parts): The model, from :func:`split`.
+        path (Path): File to write; weights of more than 1.5 GB are written to ``PATH.data``.
+        details (dict): ``task``, ``classes`` and others, see docs/export.md.
+    """
+    program = join({name: to_onnx(**each) for name, each in examples_of(parts).items()})
+    versions = f'mmvit_backbones {__version__}, torch {torch.__version__}'
+    program.model.metadata_props[DETAILS] = json.dumps(dict(details, version=versions))
+    save(program, path)
+
+
+def check_path(path: Path, reads: Iterable[object]) -> None:
+    """Raises UsageError if a file cannot be written, its suffix is not ``.onnx``, or it is a file that is read."""
+    if path.suffix != EXPORTED_SUFFIX:
+        raise UsageError(f'the file to write must have the suffix {EXPORTED_SUFFIX}, got {path}')
+    folder = path.absolute().parent
+    if not os.access(folder, os.W_OK) or path.is_dir():
+        raise UsageError(f'{path} cannot be written: it is a folder, or {folder} does not exist or is not writable')
+    check_outputs('path', (f'{path}{suffix}' for suffix in ('', *COMPANIONS)), reads)

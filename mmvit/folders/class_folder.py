@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mmvit_backbones.errors import UsageError
 
 from .class_lists import check_class_names, in_another_form
-from .folders import FolderData, Split, format_name, output_folder, relate_to, report_files, write_file
+from .folders import FolderData, Split, format_name, relate_to, report_files, write_file
 from .images import SUFFIXES, images_in, is_hidden
 from .rasters import Raster
 from .rules import Rule, apply, suspicion
@@ -64,37 +64,34 @@ CLASS_RULES = [
 ]
 
 
-def read_class_folder(folder: str | os.PathLike, *, val_fraction: float | None = None, split_seed: int = 0,
-                      out: str | os.PathLike | None = None, classes: Sequence[str] | None = None,
-                      check_files: bool = True) -> FolderData:
+def read_class_folder(folder: str, split: Split, out: str, classes: Sequence[str] | None) -> FolderData:
     """Returns the data sets of a classifier from the images in ``train/CLASS/`` and ``val/CLASS/``.
 
     Prints the numbers of files that are used and left out.
 
     Args:
-        val_fraction (float | None): Fraction of the images of each class for validation, which are then in ``CLASS/``
-            or ``train/CLASS/``. Defaults to None: the images in ``val/``.
-        classes (Sequence[str] | None): Classes of a training. Defaults to None: the names of the folders, sorted.
-        folder, split_seed, out, check_files: As in :func:`read_coco_folder`.
+        folder (str): The folder.
+        split (Split): At random, it is that of each class, whose images are in ``CLASS/`` or ``train/CLASS/``.
+        out (str): Folder for lists of images.
+        classes (Sequence[str] | None): Classes of a training; None for the names of the folders, sorted.
 
     Raises:
-        UsageError: If the folder has another layout, a single class, a class without training images, no validation
-            images or other classes in ``val/``, or an image cannot be read.
+        UsageError: If the folder has another layout, or cannot be read.
     """
-    folder, split, is_test = os.fspath(folder), Split(val_fraction, split_seed), classes is not None
+    is_test = classes is not None
     prefixes = split.find_parts(folder, LAYOUT, is_test)
     if not is_test:
         split.check_others(folder, prefixes.values())
     found = class_images(folder, prefixes.values())
     images = {part: dict(found[prefix]) for part, prefix in prefixes.items()}
     classes = tuple(images['train'] if classes is None else classes)
-    if val_fraction is not None:
+    if split.val_fraction is not None:
         chosen = split.choose(osp.join(folder, prefixes['train']), images['train'].values())
         for name, files in found[prefixes['train']].items():
             images['val'][name] = [file for file in files if file in chosen]
             images['train'][name] = [file for file in files if file not in chosen]
     problems = apply(CLASS_RULES, ClassFolder(classes, images.get('train', {}), images['val']), is_test, place=folder)
-    out, datasets, rasters = output_folder(out), {}, {}
+    datasets, rasters = {}, {}
     for part, of_class in images.items():
         named = [(file, label) for label, name in enumerate(classes) for file in of_class.get(name, ())]
         lines = [f'{format_name(file)} {label}\n' for file, label in named]
@@ -102,11 +99,7 @@ def read_class_folder(folder: str | os.PathLike, *, val_fraction: float | None =
         datasets[part] = dict(type='CustomDataset', data_root=folder, data_prefix=prefixes[part],
                               ann_file=relate_to(folder, write_file(out, f'{part}.txt', ''.join(lines))),
                               metainfo=dict(classes=classes))
-    data = FolderData(datasets.get('train', {}), datasets['val'], classes, len(rasters.get('train', ())),
-                      len(rasters['val']), rasters=rasters, problems=tuple(problems))
-    if check_files:
-        data.check()
-    return data
+    return FolderData(datasets.get('train', {}), datasets['val'], classes, rasters, tuple(problems))
 
 
 def class_images(folder: str, parts: Iterable[str]) -> dict[str, dict[str, list[str]]]:

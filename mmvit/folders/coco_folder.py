@@ -1,6 +1,5 @@
 """Reads the images and annotations of a detector from a folder, and repairs annotations in a copy."""
 import json
-import os
 import os.path as osp
 from collections import Counter
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from .class_lists import in_another_form
 from .coco import Coco, report_images
 from .coco_rules import WITHOUT_OBJECTS, coco_problems
 from .colors import class_palette
-from .folders import FolderData, Split, output_folder, relate_to, write_file
+from .folders import FolderData, Split, relate_to, write_file
 from .rules import Problem, apply
 
 LAYOUT = ('annotations/instances_train.json, annotations/instances_val.json, train/ and val/; for a training also, '
@@ -23,30 +22,23 @@ LAYOUT = ('annotations/instances_train.json, annotations/instances_val.json, tra
           'docs/own_data.md')
 
 
-def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = None, split_seed: int = 0,
-                     out: str | os.PathLike | None = None, classes: Sequence[str] | None = None,
-                     boxes_only: bool = False, check_files: bool = True) -> FolderData:
+def read_coco_folder(folder: str, split: Split, out: str, classes: Sequence[str] | None, boxes_only: bool
+                     ) -> FolderData:
     """Returns the data sets of a detector from ``train/`` and ``val/`` with ``annotations/instances_{train,val}.json``.
 
     What the rules of ``COCO_RULES`` can repair is repaired in a copy of the annotation file, which is said.
 
     Args:
-        folder (str | PathLike): Folder with the data; ``docs/own_data.md`` describes the layout.
-        val_fraction (float | None): Fraction of the images for validation. Defaults to None: those in ``val/``.
-        split_seed (int): Seed of the split by ``val_fraction``. Defaults to 0.
-        out (str | PathLike | None): Folder for repaired annotation files, and for lists of images of other tasks.
-            Defaults to None: a temporary folder, removed at exit.
-        classes (Sequence[str] | None): Classes of a training, whose model is tested on the folder. Then only the
-            validation images are read. Defaults to None: the categories of the training file.
-        boxes_only (bool): Whether to use only the boxes of objects. Defaults to False: masks, unless no object has one.
-        check_files (bool): Whether to check the annotations, and that images can be read. Defaults to True. Otherwise,
-            the result has the problems of the annotations.
+        folder (str): The folder.
+        split (Split): Its split.
+        out (str): Folder for repaired annotation files.
+        classes (Sequence[str] | None): Classes of a training; None for the categories of the training file.
+        boxes_only (bool): Whether to use only the boxes of objects.
 
     Raises:
-        UsageError: If the folder has another layout, an annotation file is invalid, only some objects have masks, the
-            validation images have other classes, or an image cannot be read.
+        UsageError: If the folder has another layout, an annotation file cannot be read, or the validation images have
+            other classes.
     """
-    folder, split, out = os.fspath(folder), Split(val_fraction, split_seed), output_folder(out)
     prefixes, files = _find_files(folder, split, is_test=classes is not None)
     cocos: dict[str, Coco] = {}
     for part, file in files.items():  # training and validation may have the same file
@@ -70,7 +62,7 @@ def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = 
             warn(f'{coco.file}: repaired in a copy, the file stays as it is: {"; ".join(changes)}')
             repaired.add(file)
     contents = {part: cocos[file].content for part, file in files.items()}
-    if val_fraction is not None:
+    if split.val_fraction is not None:
         whole = cocos[files['val']]
         contents = divide(whole, split, problems)
         some = replace(whole, content=contents['train'], classes=tuple(whole.used_names))
@@ -82,7 +74,7 @@ def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = 
     datasets, paths = {}, {}
     for part, file in files.items():
         path, ann_file = osp.join(folder, file), file
-        if val_fraction is not None or file in repaired:
+        if split.val_fraction is not None or file in repaired:
             name = f'instances_{part}.json'
             check_outputs('out', [osp.join(out, name)], [coco.file for coco in cocos.values()])
             path = write_file(out, name, json.dumps(contents[part]))
@@ -93,14 +85,9 @@ def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = 
     for coco in cocos.values():
         report_images(coco)
     rasters = {part: cocos[files[part]].rasters(content['images']) for part, content in contents.items()}
-    data = FolderData(
-        datasets.get('train', {}), datasets['val'], tuple(classes),
-        len(contents['train']['images']) if 'train' in contents else 0, len(contents['val']['images']), has_masks,
-        paths['val'], max(map(count_most_objects, contents.values())), rasters, tuple(problems),
-        tuple(coco.file for coco in cocos.values()))
-    if check_files:
-        data.check()
-    return data
+    return FolderData(datasets.get('train', {}), datasets['val'], tuple(classes), rasters, tuple(problems),
+                      tuple(coco.file for coco in cocos.values()), has_masks, paths['val'],
+                      max(map(count_most_objects, contents.values())))
 
 
 def _find_files(folder: str, split: Split, is_test: bool) -> tuple[dict[str, str], dict[str, str]]:

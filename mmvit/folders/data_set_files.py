@@ -191,8 +191,7 @@ def folder_problems(*, class_folder: str | os.PathLike | None = None, coco_folde
         UsageError: If there is not exactly one folder, or its layout or annotations cannot be read.
     """
     task, folder = choose_task(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
-    data = read_folder(task.argument, folder, boxes_only, val_fraction=val_fraction, split_seed=split_seed,
-                       check_files=False)
+    data = read_folder(task.argument, folder, boxes_only, val_fraction=val_fraction, split_seed=split_seed)
     return [*data.problems, *data.problems_of_files(splits, is_full=True)]
 
 

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import replaced_when_complete
@@ -30,36 +30,36 @@ class FolderData:
         train, val (dict): Configs of the data sets without pipelines. ``train`` is empty if a folder was read with the
             classes of a training.
         classes (tuple[str, ...]): Names of the classes, by label.
-        num_train (int): Number of training images.
-        num_val (int): Number of images for validation.
-        has_masks (bool): Whether all objects of a detector's data have masks. Defaults to False.
-        val_file (str): COCO file of the validation images, which an evaluation reads. Defaults to none.
-        most_objects (int): The most objects in an image of a detector's data. Defaults to 0.
         rasters (dict[str, list[Raster]]): The images and masks of 'train' and 'val'.
         problems (tuple[Problem, ...]): What is wrong with names and annotations.
         annotations (tuple[str, ...]): The files with annotations or names of classes.
+        has_masks (bool): Whether all objects of a detector's data have masks. Defaults to False.
+        val_file (str): COCO file of the validation images, which an evaluation reads. Defaults to none.
+        most_objects (int): The most objects in an image of a detector's data. Defaults to 0.
     """
 
     train: dict
     val: dict
     classes: tuple[str, ...]
-    num_train: int
-    num_val: int
+    rasters: dict[str, list[Raster]]
+    problems: tuple[Problem, ...] = ()
+    annotations: tuple[str, ...] = ()
     has_masks: bool = False
     val_file: str = ''
     most_objects: int = 0
-    rasters: dict[str, list[Raster]] = field(default_factory=dict)
-    problems: tuple[Problem, ...] = ()
-    annotations: tuple[str, ...] = ()
 
-    def check(self) -> None:
-        """Looks at all images and masks, and prints warnings; takes some 0.1 ms for each JPEG file.
+    def count(self, part: str) -> int:
+        """Returns the number of images in 'train' or 'val'."""
+        return len(self.rasters.get(part, ()))
+
+    def check(self, reads_files: bool = True) -> None:
+        """Prints warnings; with ``reads_files`` also of all images and masks, in some 0.1 ms for each JPEG file.
 
         Raises:
             UsageError: If names or annotations have errors, or images or masks cannot be used.
         """
         raise_or_warn(self.problems)
-        raise_or_warn(self.problems_of_files())
+        raise_or_warn(self.problems_of_files() if reads_files else ())
 
     def problems_of_files(self, parts: Collection[str] = ('train', 'val'), is_full: bool = False) -> list[Problem]:
         """Returns the problems in the images and masks of parts; ``is_full`` as for :func:`raster_problems`.
@@ -68,9 +68,9 @@ class FolderData:
         """
         chosen = {part: rasters for part, rasters in self.rasters.items() if part in parts}
         few = []
-        if 'val' in parts and 0 < self.num_val < FEW:
-            few.append(Problem(f'there are {self.num_val} validation images: each is worth about '
-                               f'{100 / self.num_val:.3g} points of the figures', is_error=False))
+        if 'val' in parts and 0 < (number := self.count('val')) < FEW:
+            few.append(Problem(f'there are {number} validation images: each is worth about {100 / number:.3g} points '
+                               'of the figures', is_error=False))
         return [*(problem for part, rasters in chosen.items()
                   for problem in raster_problems(rasters, part == 'val', self.classes, is_full)),
                 *few, *shared_images(chosen.get('train', ()), chosen.get('val', ()), is_full)]

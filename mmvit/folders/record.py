@@ -50,15 +50,15 @@ def find_changes(place: str, folder: str) -> list[str]:
     now = digests_of(folder, before if argument == 'coco_folder' else names_in(argument, folder, roots))
     gone = {name for name in before if now.get(name) is None and before[name] is not None}
     other = {name for name in before if now.get(name) not in (None, before[name])}
-    return [*found, *list_changes(now.keys() - before.keys(), 'image', 'images', 'added'),
-            *list_changes(gone, 'image', 'images', 'removed'), *list_changes(other, 'image', 'images', 'replaced')]
+    return [*found, *list_changes(now.keys() - before.keys(), 'added'), *list_changes(gone, 'removed'),
+            *list_changes(other, 'replaced')]
 
 
-def list_changes(names: Iterable[str], one: str, many: str, done: str) -> list[str]:
-    """Returns what was done to some images or classes, with the first names; empty if there are none."""
+def list_changes(names: Iterable[str], done: str) -> list[str]:
+    """Returns what was done to some images, with the first names; empty if there are none."""
     names = sorted(names)
     shown = ', '.join(names[:3]) + (', ...' if len(names) > 3 else '')
-    number = f'1 {one} was' if len(names) == 1 else f'{len(names)} {many} were'
+    number = '1 image was' if len(names) == 1 else f'{len(names)} images were'
     return [f'{number} {done} ({shown})'] if names else []
 
 

@@ -1,5 +1,4 @@
 """Reads the images and masks of a segmenter from a folder."""
-import os
 import os.path as osp
 from collections import Counter
 from collections.abc import Sequence
@@ -9,7 +8,7 @@ from mmvit_backbones.errors import UsageError
 
 from .class_lists import in_another_form, read_class_list
 from .colors import class_palette
-from .folders import FolderData, Split, format_name, output_folder, relate_to, report_files, write_file
+from .folders import FolderData, Split, format_name, relate_to, report_files, write_file
 from .images import images_in
 from .rasters import Raster
 from .rules import Rule, apply
@@ -62,23 +61,22 @@ SEG_RULES = [
 ]
 
 
-def read_seg_folder(folder: str | os.PathLike, *, val_fraction: float | None = None, split_seed: int = 0,
-                    out: str | os.PathLike | None = None, classes: Sequence[str] | None = None,
-                    check_files: bool = True) -> FolderData:
+def read_seg_folder(folder: str, split: Split, out: str, classes: Sequence[str] | None) -> FolderData:
     """Returns the data sets of a segmenter from ``images/``, ``masks/`` and the names in ``classes.txt``.
 
     Masks are PNG files named like their images. Their values are class indices; 255 is ignored. Prints the numbers of
     files that are used and left out.
 
     Args:
+        folder (str): The folder.
+        split (Split): Its split.
+        out (str): Folder for lists of images.
         classes (Sequence[str] | None): Classes of a training; ``classes.txt`` must have the same names in the same
-            order. Defaults to None: the names in ``classes.txt``.
-        folder, val_fraction, split_seed, out, check_files: As in :func:`read_coco_folder`.
+            order. None for the names in ``classes.txt``.
 
     Raises:
-        UsageError: If the folder has another layout, ``classes.txt`` is invalid, or images or masks cannot be used.
+        UsageError: If the folder has another layout, ``classes.txt`` is invalid, or there are no images.
     """
-    folder, split = os.fspath(folder), Split(val_fraction, split_seed)
     list_of_classes = osp.join(folder, 'classes.txt')
     names = read_class_list(list_of_classes)
     if not names:
@@ -89,7 +87,7 @@ def read_seg_folder(folder: str | os.PathLike, *, val_fraction: float | None = N
     prefixes = split.find_parts(osp.join(folder, 'images'), LAYOUT, is_test=classes is not None)
     if classes is None:
         split.check_others(osp.join(folder, 'images'), prefixes.values())
-    if val_fraction is None:
+    if split.val_fraction is None:
         images = {part: seg_images(folder, prefix) for part, prefix in prefixes.items()}
     else:
         found = seg_images(folder, prefixes['val'])
@@ -98,7 +96,7 @@ def read_seg_folder(folder: str | os.PathLike, *, val_fraction: float | None = N
             raise UsageError(f'val_fraction (--val-fraction) needs at least two different images, got {found[0]} alone')
         images = dict(train=[image for image in found if image not in chosen],
                       val=[image for image in found if image in chosen])
-    out, datasets, rasters, problems = output_folder(out), {}, {}, []
+    datasets, rasters, problems = {}, {}, []
     for part, prefix in prefixes.items():
         place, masks = osp.join(folder, 'images', prefix), osp.join(folder, 'masks', prefix)
         data = SegFolder(names, images[part], masks)
@@ -112,12 +110,8 @@ def read_seg_folder(folder: str | os.PathLike, *, val_fraction: float | None = N
             data_prefix=dict(img_path=osp.join('images', prefix), seg_map_path=osp.join('masks', prefix)),
             img_suffix=data.suffixes[0], seg_map_suffix='.png', reduce_zero_label=False,
             metainfo=dict(classes=names, palette=class_palette(len(names))))
-    result = FolderData(datasets.get('train', {}), datasets['val'], names, len(images.get('train', ())),
-                        len(images['val']), rasters=rasters, problems=tuple(dict.fromkeys(problems)),
-                        annotations=(list_of_classes, ))
-    if check_files:
-        result.check()
-    return result
+    return FolderData(datasets.get('train', {}), datasets['val'], names, rasters, tuple(dict.fromkeys(problems)),
+                      (list_of_classes, ))
 
 
 def mask_of(image: str) -> str:

@@ -21,6 +21,7 @@ from mmvit_backbones.utils.openmmlab_models import init_weights, log_from
 
 from ..configs.files import merge_options
 from ..configs.openmmlab_scripts import bfloat16_options
+from ..configs.tasks import find_task
 from ..inference.runtimes import find_device
 from ..naming import kind_of
 from ..running.pytorch_errors import pytorch_errors_named
@@ -29,7 +30,6 @@ from ..utils.frameworks import build_model, named, use_framework
 from .contenders import Contender, Precision, Table, measuring
 from .timing import name_of
 
-SIZES = dict(mmdet=(800, 1333), mmseg=(512, 512), mmpretrain=(224, 224))
 OBJECTS = 8  # in an image of a detector, or classes in one of a segmenter; images of COCO have 7 objects on average
 # Without those of mixed precision, which needs a GPU in MMEngine.
 OPTIMIZATION = 'optimizer', 'constructor', 'paramwise_cfg', 'clip_grad', 'accumulative_counts'
@@ -50,7 +50,7 @@ def measure_whole_models(names: Sequence[str], size: int | Sequence[int] | None,
     if len(frameworks) != 1:
         raise UsageError(f'configs must be of one framework, got those of {" and ".join(sorted(frameworks))}')
     framework, = frameworks
-    sides = height_and_width(SIZES[framework] if size is None else size)
+    sides = height_and_width(find_task(framework).size if size is None else size)
     rows, at = [], find_device(device)
     if framework == 'mmdet' and at.type == 'cpu' and precision != 'float32':
         raise UsageError(f'precision {precision} of detectors needs a GPU, because mmcv has no kernels for it on CPUs')

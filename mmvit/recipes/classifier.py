@@ -12,7 +12,6 @@ from .networks import Network
 
 BATCH_SIZE, LR_OF_RANDOM_WEIGHTS = 16, 5e-4
 IMPORTS = ()
-SIZE = 224, 224
 MAGNITUDE = 5  # of RandAugment; 9 in mmpretrain's recipe of Swin, from random weights on ImageNet
 ERASING, ERASES_FROM = 0.25, 50  # probability of random erasing, and the epochs from which it is used
 LABEL_SMOOTHING = dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original')
@@ -43,7 +42,7 @@ def make_model(network: Network, data: FolderData) -> dict:
         head['in_channels'] = replace(network, backbone=backbone).call_built(lambda built: built.channels[-1])
     else:
         backbone, neck = network.backbone, dict(type='GlobalAveragePooling')
-        head['in_channels'] = network.find_maps(SIZE[0])[-1][0]  # all that some networks take
+        head['in_channels'] = network.find_maps(224)[-1][0]  # all that some networks take
     head = {**head, 'num_classes': len(data.classes), 'loss': LABEL_SMOOTHING}
     return dict(
         data_preprocessor=dict(**asdict(network.images), num_classes=len(data.classes)),

@@ -12,7 +12,6 @@ from .networks import Network
 
 BATCH_SIZE, LR_OF_RANDOM_WEIGHTS = 2, 5e-4
 IMPORTS = ()
-SIZE = 800, 1333
 STRIDES = [4, 8, 16, 32, 64]  # of mmdet's anchors, and the first four of its RoIs
 NORM = dict(type='GN', num_groups=32)
 SCALES = [percent / 100 for percent in range(60, 101, 4)]  # of the short side, as in the Swin 3x configs of mmdet

@@ -16,7 +16,6 @@ from ..configs.openmmlab_scripts import shorthand_options
 from ..configs.tasks import choose_task, find_task
 from ..folders import read_folder
 from ..folders.record import write_record
-from ..folders.rules import raise_or_warn
 from ..running.run_folder import RECIPE, RunFolder
 from ..running.work_dir import check_new
 from ..utils.frameworks import import_quietly
@@ -67,9 +66,9 @@ def plan_fine_tuning(given: FineTuning, options: Mapping[str, Any] = MappingProx
     check_new(work_dir)
     given, place = replace(given, work_dir=work_dir), osp.join(work_dir, RECIPE)
     data = read_folder(task.argument, folder, given.boxes_only, val_fraction=given.val_fraction,
-                       split_seed=given.split_seed, out=place, check_files=given.check_files)
+                       split_seed=given.split_seed, out=place)
+    data.check(given.check_files)
     write_record(place, task.argument, folder, data)
-    raise_or_warn(data.problems if not given.check_files else ())
     return make_recipe(given, network, data, place, options)
 
 
@@ -162,6 +161,7 @@ def use_folder(cfg: Config, run: RunFolder, argument: str, folder: str, out: str
     classes = tuple(datasets_of(cfg, 'val')[0]['metainfo']['classes'])
     boxes_only = argument == 'coco_folder' and cfg.model.type != 'MaskRCNN'
     data = read_folder(argument, folder, boxes_only, out=out, classes=classes)
+    data.check()
     for dataset in datasets_of(cfg, 'test'):
         dataset.update({name: value for name, value in data.val.items() if name != 'metainfo'})
     for metric in metrics_of(cfg, 'test'):

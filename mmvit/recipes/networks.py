@@ -136,10 +136,6 @@ class Network:
             backbone['norm_cfg'] = {**backbone['norm_cfg'], 'requires_grad': True}
         return replace(self, backbone=backbone)
 
-    def drop_weights(self) -> 'Network':
-        """Returns the network whose weights come with those of the whole model."""
-        return replace(self, backbone={key: value for key, value in self.backbone.items() if key != 'init_cfg'})
-
     @property
     def is_pretrained(self) -> bool:
         """Returns whether the network starts from weights."""
@@ -180,7 +176,8 @@ def call_unweighted(config: Mapping[str, Any], function: Callable[[Any], Any]) -
 
 def without_weights(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the config of a backbone, or of a model with one, that loads nothing."""
-    kept = {key: value for key, value in config.items() if key not in ('init_cfg', 'pretrained')}
+    kept = {key: value for key, value in config.items()
+            if key != 'pretrained' and not (key == 'init_cfg' and loads_weights(value))}
     return {**kept, 'backbone': without_weights(kept['backbone'])} if 'backbone' in kept else kept
 
 
@@ -279,8 +276,7 @@ def find_other(name: str, backbone: dict, images: Normalization | None, imports:
             raise UsageError(f'pretrained must be True, False or a file for timm:{name}, got {pretrained!r}; other '
                              'weights of timm have names of their own, timm:NAME.TAG')
     if not pretrained:
-        backbone = {key: value for key, value in backbone.items()
-                    if key != 'pretrained' and not (key == 'init_cfg' and loads_weights(value))}
+        backbone = without_weights(backbone)
     weights = open_weights(pretrained if isinstance(pretrained, str) else named_by(backbone), own)
     if isinstance(pretrained, str) and weights:
         backbone |= start_from(weights, in_timm, is_own=own is not None)

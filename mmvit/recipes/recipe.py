@@ -22,7 +22,7 @@ from ..utils.limits import SIDE
 from . import classifier, detector, segmenter
 from .arguments import ALL, FineTuning, with_option
 from .config_files import write_sections
-from .networks import TIMM, Network
+from .networks import TIMM, Network, without_weights
 from .schedule import LR, MOST_LR, MOST_PRETRAINED_LR, PRETRAINED_MULT, Schedule
 from .starts import Start, find_start
 
@@ -64,11 +64,11 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, folder: s
         merge_options(planned, {key: value for key, value in options.items() if key.startswith('model.')})
         start = find_start(network, planned, data.classes, folder)
         if start.file:
-            model = module.make_model(network.drop_weights(), data, **own)
+            model = module.make_model(replace(network, backbone=without_weights(network.backbone)), data, **own)
         if not start.new:
             peak, mult = peak * mult, 1.
     schedule = Schedule(
-        given=given, num_train=data.num_train, images_per_step=images, precision=settled['precision'],
+        given=given, num_train=data.count('train'), images_per_step=images, precision=settled['precision'],
         lr=peak, pretrained_mult=mult, new=start.new, is_pretrained=network.is_pretrained,
         layer_decay=given.layer_decay or (0.9 if network.is_pretrained else 1.))
     data = replace(data, val={**data.val, 'metainfo': data.train['metainfo']})
@@ -133,14 +133,13 @@ def name_work_dir(network: str, task: Task) -> str:
 
 def settle_size(task: Task, size: int | Sequence[int] | None) -> tuple[int, int]:
     """Returns height and width of the images of a task, or for detectors the largest short and long side."""
-    default = MODULES[task.name].SIZE
     if size is None:
-        return default
+        return task.size
     sides = (size, ) if isinstance(size, int) else tuple(size)
     if not 1 <= len(sides) <= 2:
         raise UsageError(f'size must be one or two sides, each {SIDE}, got {size}')
     if len(sides) == 1:  # the other one by the ratio of the default
-        sides = sides[0], round(default[1] * sides[0] / default[0])
+        sides = sides[0], round(task.size[1] * sides[0] / task.size[0])
     return (min(sides), max(sides)) if task.name == 'detector' else (sides[0], sides[1])
 
 
@@ -170,7 +169,7 @@ def summarize(given: FineTuning, network: Network, data: FolderData, schedule: S
     frozen = network.backbone.get('frozen_stages', -1)
     return [
         f'network     {network.name}, {"light " if given.light else ""}{model}, starting from {source}',
-        f'data        {folder}: {data.num_train} training images, {data.num_val} validation images',
+        f'data        {folder}: {data.count("train")} training images, {data.count("val")} validation images',
         f'classes     {len(data.classes)}: {", ".join(data.classes[:5])}{", ..." if len(data.classes) > 5 else ""}',
         f'image size  {size[0]} x {size[1]} ({sides})',
         f'length      {count(schedule.epochs, "epoch")} of {count(schedule.steps_per_epoch, "step")} of '

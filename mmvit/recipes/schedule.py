@@ -111,14 +111,11 @@ class Schedule:
                 logger=dict(type='LoggerHook', interval=20, ignore_last=False),
                 checkpoint=dict(type='CheckpointHook', interval=self.checkpoint_interval, max_keep_ckpts=3,
                                 save_best=task.metric, backend_args=dict(backend='atomic')),
-                visualization=dict(type=VISUALIZATION[task.framework]),
+                visualization=dict(type=task.drawing_hook),
                 finite_loss=dict(type='FiniteLossHook'),
                 interrupt=dict(type='InterruptHook')),
             custom_hooks=[dict(type='ExactResumeHook'), dict(type='OwnFilesHook'), *chance, *averages, *early,
                           *compiled])
-
-
-VISUALIZATION = dict(mmdet='DetVisualizationHook', mmseg='SegVisualizationHook', mmpretrain='VisualizationHook')
 
 
 def choose_epochs(images: int) -> int:

@@ -11,7 +11,6 @@ from .networks import Network
 BATCH_SIZE, LR_OF_RANDOM_WEIGHTS = 4, 1e-3
 HEAD = 'mmvit_backbones.integrations.linear_decode_head'  # registers the decode head, which needs mmseg
 IMPORTS = (HEAD, )
-SIZE = 512, 512
 LOSS = dict(type='CrossEntropyLoss', avg_non_ignore=True)  # the mean over labeled pixels, as in PyTorch
 
 

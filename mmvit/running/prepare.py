@@ -5,8 +5,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmvit_backbones.errors import CheckpointNotFoundError, UsageError
-from mmvit_backbones.utils.file_access import problem_of_file
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.file_access import check_file
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.reading import LAST, find_checkpoint
 
@@ -139,8 +139,7 @@ def prepare_test(config: str, checkpoint: str | None, *, with_data: Callable[...
     check_data(cfg, ['test'])
     check_test_outputs(cfg)
     if kind_of(weights) == 'exported':
-        if reason := problem_of_file(weights):
-            raise CheckpointNotFoundError(f'{weights} {reason}')
+        check_file(weights, 'model')
     elif check:
         rehearse(cfg, is_test=True)
     else:

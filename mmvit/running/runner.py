@@ -23,11 +23,10 @@ from .checkpoints import warn_of_others
 from .pytorch_errors import pytorch_errors_named
 from .ranks import init_processes
 from .run_folder import RunFolder
-from .run_logs import unused_second
 from .runners import runner_type
 from .terminal import shown_briefly
 from .unread_images import unread_image_named
-from .work_dir import lock_work_dir
+from .work_dir import lock_work_dir, unused_second
 
 AnyRunner = Runner | FlexibleRunner
 

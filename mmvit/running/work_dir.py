@@ -1,14 +1,19 @@
-"""The work dir of a run, and its locks."""
+"""The work dir of a run, its locks, and the names of its logs."""
 import os
 import os.path as osp
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.reading import LAST
 
+from ..utils.distributed import is_first_process
 from .locks import lock_file
 
 # Files that are locked: by the process that trains, and by the command that prepares and starts a training.
@@ -70,4 +75,21 @@ def reserve_work_dir(work_dir: str, resume: str | bool = False) -> Iterator[None
                 pass
         if not resume:
             check_new(work_dir)
+        yield
+
+
+@contextmanager
+def unused_second(cfg: Config) -> Iterator[None]:
+    """Waits until no log of this second is in the work dir or in this process, and keeps other processes waiting."""
+    if not is_first_process():
+        yield
+        return
+    name = cfg.get('experiment_name') or osp.splitext(osp.basename(cfg.filename or ''))[0]
+    with lock_file(osp.join(cfg.work_dir, '.start'), wait=True):
+        while True:
+            now = time.strftime('%Y%m%d_%H%M%S')
+            logger = f'{name}_{now}' if name else now
+            if not osp.exists(osp.join(cfg.work_dir, now)) and not MMLogger.check_instance_created(logger):
+                break
+            time.sleep(0.05)
         yield

@@ -19,16 +19,29 @@ class Literals(ast.NodeTransformer):
         return ast.Constant(float(node.id)) if node.id in ('inf', 'nan') else node
 
 
-def values_in(text: object) -> dict[str, Any]:
-    """Returns the values that the text of a config assigns; without a text or where it does more, those that it can."""
+def read_values(text: str) -> tuple[dict[str, Any], int | None]:
+    """Returns the values that the text of a config assigns, and the first line that has something else, if one has.
+
+    That is also a name of a base file, and a key with quotes, which MMEngine would write as it is into another config.
+    """
+    found, other = {}, None
     try:
-        statements = ast.parse(text).body if isinstance(text, str) else []
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return {}
-    found = {}
+        statements = ast.parse(text).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return {}, getattr(error, 'lineno', None) or 1
     for statement in statements:
         match statement:
-            case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                with suppress(TypeError, ValueError, RecursionError, MemoryError):
-                    found[name] = ast.literal_eval(Literals().visit(value))
-    return found
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if name != '_base_':
+                with suppress(TypeError, ValueError, RecursionError, MemoryError):  # a list as a key is a TypeError
+                    literal = Literals().visit(value)
+                    if has_plain_keys(literal):
+                        found[name] = ast.literal_eval(literal)
+                        continue
+        other = other or statement.lineno
+    return found, other
+
+
+def has_plain_keys(tree: ast.AST) -> bool:
+    """Returns whether all keys of the dicts in a literal are integers, or text without quotes and line breaks."""
+    keys = [ast.literal_eval(key) for each in ast.walk(tree) if isinstance(each, ast.Dict) for key in each.keys if key]
+    return all(isinstance(key, int) or isinstance(key, str) and not set(key) & set('\'"\\\n\r') for key in keys)

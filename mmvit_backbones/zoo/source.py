@@ -10,7 +10,7 @@ import torch
 from mmengine.registry import MODELS
 
 from ..utils.classes import classes_of
-from ..utils.literals import values_in
+from ..utils.literals import read_values
 from .checkpoints import WEB, read_checkpoint
 from .hubs import TIMM, images_of, timm_network
 from .reading import find_checkpoint
@@ -115,7 +115,7 @@ def describe_file(weights: Weights, variant: Variant | None) -> Weights:
     names = names_in(weights.checkpoint or {})
     is_detector = any(f'.{head}.' in name for head in DETECTOR_HEADS for name in names)
     is_dense = is_detector or any('.decode_head.' in name for name in names)
-    family, images = variant and variant.family, images_in(values_in(weights.meta.get('cfg')))
+    family, images = variant and variant.family, images_in(read_values(str(weights.meta.get('cfg')))[0])
     if family and family.detector_images and is_detector and not images and OF_MMENGINE not in weights.meta:
         images = Normalization(**family.detector_images)
     words = [word for word in (family.options if family else ()) if any(f'.{word}.' in name for name in names)]

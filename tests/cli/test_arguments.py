@@ -78,9 +78,9 @@ def test_config_options_that_cannot_be_parsed(pairs, capsys):
 
 def test_arguments_are_parsed_before_torch_is_imported():
     code = """
-import importlib, sys, mmvit.cli
-for module, _ in mmvit.cli.SUBCOMMANDS.values():
-    importlib.import_module(f'mmvit.cli.{module}').get_parser()
+import sys, mmvit.cli
+for subcommand in mmvit.cli.SUBCOMMANDS:
+    mmvit.cli.module_of(subcommand).get_parser()
 assert not {'torch', 'mmengine', 'numpy', 'mmvit_backbones'} & sys.modules.keys()
 """
     subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT)

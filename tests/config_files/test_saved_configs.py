@@ -8,8 +8,8 @@ from helpers import raises
 from mmengine.config import Config
 
 from mmvit.configs.files import read_config, read_saved
-from mmvit.configs.saved import values_of
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.literals import read_values
 
 MADE = 'made_by_the_config'
 CALL = f"__import__('pathlib').Path({MADE!r}).touch()"
@@ -53,7 +53,7 @@ def evil(tmp_path, monkeypatch):
     [-float('inf')], dict(type='a', x=(1, )), set()], ids=str)
 def test_what_mmengine_writes_is_read(value, tmp_path):
     (tmp_path / 'a.py').write_text(Config(dict(a=value, b=[value], c=dict(d=value))).pretty_text)
-    assert values_of((tmp_path / 'a.py').read_text()) == dict(a=value, b=[value], c=dict(d=value))
+    assert read_values((tmp_path / 'a.py').read_text()) == (dict(a=value, b=[value], c=dict(d=value)), None)
 
 
 @pytest.mark.parametrize('name', ['imagenet_refiner_vit_s', 'mask_rcnn_reswin_t', 'upernet_vitae_s'])

@@ -29,8 +29,8 @@ from mmvit.deployment.agreement import agreement_of
 from mmvit.deployment.detection import TwoStageInstances, paste
 from mmvit.deployment.differences import LIMITS, PyTorchOutputs, compare_outputs
 from mmvit.deployment.examples import examples_of
+from mmvit.deployment.exporting import write_parts
 from mmvit.deployment.parts import exported_geometry, split
-from mmvit.deployment.whole_models import write_parts
 from mmvit.inference import Predictor
 from mmvit.inference.runtimes import DETAILS, PyTorchModel, installed_runtimes, open_session
 from mmvit.utils.frameworks import build_model

@@ -7,12 +7,11 @@ from unicodedata import normalize
 
 import numpy as np
 import pytest
-from data_folders import edit
+from data_folders import checked_folder, edit
 from helpers import raises
 from mmengine.registry import DATASETS, METRICS
 from PIL import Image
 
-from mmvit.folders import read_coco_folder
 from mmvit_backbones.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures('frameworks')
@@ -83,10 +82,10 @@ def evaluate(data) -> dict:
 
 def test_files_without_faults_stay_as_they_are(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    data = read_coco_folder('fruit', out='out')
+    data = checked_folder('coco_folder', 'fruit', out='out')
     assert data.val_file == 'fruit/annotations/instances_val.json' and not Path('out').exists()
     assert data.train['data_root'] == 'fruit/' and data.train['ann_file'] == 'annotations/instances_train.json'
-    assert data.classes == ('nut', 'date') and data.has_masks and (data.num_train, data.num_val) == (2, 2)
+    assert data.classes == ('nut', 'date') and data.has_masks and (data.count('train'), data.count('val')) == (2, 2)
     assert evaluate(data)['coco/segm_mAP'] == 1
 
 
@@ -99,7 +98,7 @@ def test_annotations_get_unique_positive_integers(ids, folder, capsys):
         for number, value in enumerate(ids):
             change(folder, part, number, id=value)
     before = file_of(folder, 'val').read_bytes()
-    data = read_coco_folder(folder)
+    data = checked_folder('coco_folder', folder)
     found = ids_of(content_of(data, 'val'))
     assert all(type(number) is int and 0 < number < 2**53 for number in found) and len(set(found)) == 6
     assert 'ids of annotations that are' in capsys.readouterr().err and file_of(folder, 'val').read_bytes() == before
@@ -112,8 +111,8 @@ def test_some_objects_without_mask_are_an_error(part, folder):
     for mask in None, [[10, 10, 20, 20]], dict(size=[HEIGHT, WIDTH], counts=[100, 50]):
         change(folder, part, 4, segmentation=mask, id='e-5')
         with raises(UsageError, f'{file_of(folder, part)}: 1 of 6 annotations', 'correct the masks', '--boxes-only'):
-            read_coco_folder(folder)
-        data = read_coco_folder(folder, boxes_only=True)
+            checked_folder('coco_folder', folder)
+        data = checked_folder('coco_folder', folder, boxes_only=True)
         assert not data.has_masks and evaluate(data)['coco/bbox_mAP'] == 1
 
 
@@ -126,8 +125,8 @@ def test_masks_that_are_given_and_unusable_are_an_error(mask, reason, folder):
         for number in range(6):
             change(folder, part, number, segmentation=mask)
     with raises(UsageError, '6 of 6 annotations', reason, '--boxes-only'):
-        read_coco_folder(folder)
-    assert not read_coco_folder(folder, boxes_only=True).has_masks
+        checked_folder('coco_folder', folder)
+    assert not checked_folder('coco_folder', folder, boxes_only=True).has_masks
 
 
 @pytest.mark.parametrize('mask', [None, [], {}, [[]]])
@@ -135,7 +134,7 @@ def test_no_object_has_a_mask(mask, folder, capsys):
     for part in PARTS:
         for number in range(6):
             change(folder, part, number, segmentation=mask)
-    data = read_coco_folder(folder)
+    data = checked_folder('coco_folder', folder)
     assert not data.has_masks and 'boxes' in capsys.readouterr().out
     assert evaluate(data)['coco/bbox_mAP'] == 1
 
@@ -145,7 +144,7 @@ def test_masks_of_crowds_alone_are_said_to_be_none(folder, capsys):
         for number in range(5):
             change(folder, part, number, segmentation=None)
         change(folder, part, 5, iscrowd=1)
-    assert not read_coco_folder(folder).has_masks
+    assert not checked_folder('coco_folder', folder).has_masks
     assert 'no object has a mask, crowds aside' in capsys.readouterr().out
 
 
@@ -154,7 +153,7 @@ def test_missing_fields_are_added(folder, capsys):
     for part in PARTS:
         edit(file_of(folder, part), lambda content: [a.pop(key) for a in content['annotations']
                                                      for key in ('id', 'area', 'iscrowd')])
-    data = read_coco_folder(folder)
+    data = checked_folder('coco_folder', folder)
     err = capsys.readouterr().err
     assert 'iscrowd is missing (6 annotations)' in err and 'areas that are missing or not finite (6' in err
     content = content_of(data, 'val')
@@ -169,12 +168,12 @@ def test_missing_fields_are_added(folder, capsys):
 def test_objects_that_are_dropped_without_a_word(values, message, part, folder, capsys):
     """By mmdet, or by pycocotools from the figures by size; of all objects, that is an error."""
     change(folder, part, 0, **values)
-    read_coco_folder(folder)
+    checked_folder('coco_folder', folder)
     assert f'{file_of(folder, part)}: ' in capsys.readouterr().err
     for number in range(6):
         change(folder, part, number, **values)
     with raises(UsageError, file_of(folder, part), message):
-        read_coco_folder(folder)
+        checked_folder('coco_folder', folder)
 
 
 @pytest.mark.parametrize('train, val', [
@@ -189,7 +188,7 @@ def test_each_class_has_its_own_figures(train, val, folder):
                 dict(annotation, category_id=ids[annotation['category_id'] == 7]) for annotation in
                 content['annotations'] if part == 'train' or annotation['category_id'] == 3]
         edit(file_of(folder, part), number)
-    data = read_coco_folder(folder)
+    data = checked_folder('coco_folder', folder)
     figures = evaluate(data)
     assert figures['coco/nut_precision'] == 1 and np.isnan(figures['coco/date_precision'])
     if all(type(number) is int for number in train):  # so that predictions fit the user's file
@@ -210,7 +209,7 @@ def test_categories_are_matched_by_name(folder, categories, used):
         for annotation in content['annotations']:
             annotation['category_id'] = used[annotation['category_id'] == 3]
     edit(file_of(folder, 'val'), write)
-    data = read_coco_folder(folder)
+    data = checked_folder('coco_folder', folder)
     assert evaluate(data)['coco/segm_mAP'] == 1 and data.val['metainfo']['classes'] == ('nut', 'date')
     assert len(set(data.val['metainfo']['palette'])) == 2  # not the first colors of COCO, which are two reds
     names = {category['id']: category['name'] for category in categories}
@@ -226,11 +225,11 @@ def test_names_in_another_unicode_form(folder):
         edit(file_of(folder, 'val'), lambda content, name=name: content['categories'][0].update(name=name))
         if name == separate:
             with raises(UsageError, 'the training lacks', 'Unicode form'):
-                read_coco_folder(folder)
+                checked_folder('coco_folder', folder)
     (folder / 'val/val0.jpg').rename(folder / 'val' / f'{separate}.jpg')
     edit(file_of(folder, 'val'), lambda content: content['images'][0].update(file_name=f'{composed}.jpg'))
     with raises(UsageError, f'{composed}.jpg are not in', 'Unicode form'):
-        read_coco_folder(folder)
+        checked_folder('coco_folder', folder)
 
 
 @pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
@@ -239,7 +238,7 @@ def test_other_encodings_are_repaired(encoding, folder, capsys):
     for part in PARTS:
         file = file_of(folder, part)
         file.write_text(file.read_text(encoding='utf-8'), encoding=encoding)
-    assert evaluate(read_coco_folder(folder))['coco/segm_mAP'] == 1
+    assert evaluate(checked_folder('coco_folder', folder))['coco/segm_mAP'] == 1
     assert 'encoding' in capsys.readouterr().err
 
 
@@ -248,16 +247,15 @@ def test_other_encodings_are_repaired(encoding, folder, capsys):
 def test_images_are_split(names, folder):
     shutil.rmtree(folder / 'val')
     with raises(UsageError, f'{folder}/val', '--val-fraction'):
-        read_coco_folder(folder)
+        checked_folder('coco_folder', folder)
     (folder / 'train').rename(folder / names[0])
     file_of(folder, 'train').rename(folder / names[1])
     change(folder, 'train' if 'train' in names else 'val', 0)
     (folder / names[1]).touch()
-    data = read_coco_folder(folder, val_fraction=.5)
-    assert (data.num_train, data.num_val) == (1, 1) and evaluate(data)['coco/segm_mAP'] == 1
-    found = [content_of(read_coco_folder(folder, val_fraction=.5, split_seed=seed), 'val')['images'][0]['id']
-             for seed in range(9)]
-    assert set(found) == {10, 11}
+    data = checked_folder('coco_folder', folder, val_fraction=.5)
+    assert (data.count('train'), data.count('val')) == (1, 1) and evaluate(data)['coco/segm_mAP'] == 1
+    splits = [checked_folder('coco_folder', folder, val_fraction=.5, split_seed=seed) for seed in range(9)]
+    assert {content_of(data, 'val')['images'][0]['id'] for data in splits} == {10, 11}
 
 
 def test_both_parts_of_a_split_have_objects(folder):
@@ -266,20 +264,20 @@ def test_both_parts_of_a_split_have_objects(folder):
     edit(file_of(folder, 'train'), lambda content: content['annotations'].pop(4))
     change(folder, 'train', 3, iscrowd=1)
     with raises(UsageError, 'val_fraction', 'two different images with objects', 'got 1'):
-        read_coco_folder(folder, val_fraction=.5)
+        checked_folder('coco_folder', folder, val_fraction=.5)
     change(folder, 'train', 3, iscrowd=0)
-    read_coco_folder(folder, val_fraction=.5)
+    checked_folder('coco_folder', folder, val_fraction=.5)
 
 
 def test_other_data_are_tested_with_the_classes_of_a_training(folder):
     shutil.rmtree(folder / 'train')
     file_of(folder, 'train').unlink()
-    data = read_coco_folder(folder, classes=('pea', 'date', 'nut'))
-    assert not data.train and data.num_val == 2
+    data = checked_folder('coco_folder', folder, classes=('pea', 'date', 'nut'))
+    assert not data.train and data.count('val') == 2
     names = [category['name'] for category in content_of(data, 'val')['categories']]
     assert names == ['pea', 'date', 'nut'] and evaluate(data)['coco/segm_mAP'] == 1
     with raises(UsageError, 'nut', 'date'):
-        read_coco_folder(folder, classes=('date', 'pea'))
+        checked_folder('coco_folder', folder, classes=('date', 'pea'))
 
 
 def test_names_of_files_may_be_absolute(folder, tmp_path, capsys):
@@ -288,8 +286,8 @@ def test_names_of_files_may_be_absolute(folder, tmp_path, capsys):
     for part, root in ('train', folder), ('val', tmp_path / 'link'):
         edit(file_of(folder, part), lambda content: [
             image.update(file_name=str(root / part / image['file_name'])) for image in content['images']])
-    data = read_coco_folder(folder)
+    data = checked_folder('coco_folder', folder)
     assert 'left out' not in capsys.readouterr().err and evaluate(data)['coco/segm_mAP'] == 1
     Image.new('RGB', (9, 9)).save(folder / 'val/more.jpg')
-    read_coco_folder(folder)
+    checked_folder('coco_folder', folder)
     assert '1 of 3 images are not in it and are left out, e.g. more.jpg' in capsys.readouterr().err

@@ -121,11 +121,11 @@ def test_classes_with_the_name_of_a_part_are_used_or_said(name, classes, words, 
         with raises(UsageError, words):
             read_folder('class_folder', tmp_path, val_fraction=0.3)
         return
-    assert read_folder('class_folder', tmp_path, val_fraction=0.3, check_files=False).classes == classes
+    assert read_folder('class_folder', tmp_path, val_fraction=0.3).classes == classes
     assert (words in capsys.readouterr().err) if words else not capsys.readouterr().err
 
 
 def test_images_beside_the_parts_are_said(tmp_path, capsys):
     write(tmp_path, *(f'{part}/{name}/a.jpg' for part in ('train', 'val', 'test', 'extra') for name in ('cat', 'dog')))
-    read_folder('class_folder', tmp_path, check_files=False)
+    read_folder('class_folder', tmp_path)
     assert 'the images in extra, test are not used' in capsys.readouterr().err

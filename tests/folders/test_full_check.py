@@ -3,7 +3,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from data_folders import damage, edit
+from data_folders import checked_folder, damage, edit
 from helpers import ROOT, raises
 from subcommands import call
 
@@ -45,7 +45,7 @@ def test_all_bad_files_of_a_folder_are_listed(tmp_path):
     listed = [error for error in errors if 'list all' not in error]
     assert len(listed) == 7 and all('cannot be read' in error for error in listed)
     with raises(UsageError, 'error 1 of 7'):
-        read_folder('seg_folder', tmp_path, val_fraction=0.2)
+        checked_folder('seg_folder', tmp_path, val_fraction=0.2)
 
 
 @pytest.mark.parametrize('name, folder', [
@@ -76,12 +76,12 @@ def test_copies_of_images(task, name, place, tmp_path, capsys):
         edit(folder / 'annotations/instances_train.json', list_them)
     error, = (text for text in errors_and_warnings(folder_problems(**{task: folder}))[0] if 'also' in text)
     assert '3 of ' in error and f'{names[0]}), so' in error
-    read_folder(task, folder)
+    checked_folder(task, folder)
     assert f'warning: {error}' in capsys.readouterr().err
     for path in 'val', 'images/val', 'annotations/instances_val.json':
         shutil.rmtree(folder / path, ignore_errors=True)
     for seed in range(5):
-        data = read_folder(task, folder, val_fraction=0.5, split_seed=seed, check_files=False)
+        data = read_folder(task, folder, val_fraction=0.5, split_seed=seed)
         chosen = {Path(raster.image).name for raster in data.rasters['val']}
         assert all((one in chosen) == (two in chosen) for one, two in zip(names[::2], names[1::2]))
 

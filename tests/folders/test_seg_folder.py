@@ -5,12 +5,12 @@ from unicodedata import normalize
 
 import numpy as np
 import pytest
+from data_folders import checked_folder
 from helpers import raises
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 from PIL import Image
 
-from mmvit.folders import read_seg_folder
 from mmvit.folders.data_set_files import check_data
 from mmvit_backbones.errors import UsageError
 
@@ -43,30 +43,30 @@ def labels_of(config: dict) -> list[set[int]]:
 
 
 def test_masks_are_read(folder, tmp_path):
-    data = read_seg_folder(folder, out=tmp_path / 'out')
-    assert data.classes == CLASSES and (data.num_train, data.num_val) == (3, 2)
+    data = checked_folder('seg_folder', folder, out=tmp_path / 'out')
+    assert data.classes == CLASSES and (data.count('train'), data.count('val')) == (3, 2)
     assert labels_of(data.train) == [{0, 1, 255}] * 3 and labels_of(data.val) == [{0, 1, 255}] * 2
     assert data.train['metainfo']['classes'] == CLASSES and data.train['data_root'] == str(folder)
 
 
 def test_images_are_split(folder):
     shutil.rmtree(folder / 'images/val')
-    found = [read_seg_folder(folder, val_fraction=0.3, split_seed=seed) for seed in (0, 0, 5)]
-    assert [(data.num_train, data.num_val) for data in found] == [(2, 1)] * 3
+    found = [checked_folder('seg_folder', folder, val_fraction=0.3, split_seed=seed) for seed in (0, 0, 5)]
+    assert [(data.count('train'), data.count('val')) for data in found] == [(2, 1)] * 3
     lists = [Path(data.val['ann_file']).read_text(encoding='utf-8') for data in found]
     assert lists[0] == lists[1] != lists[2]
     for name in '12':
         (folder / f'images/train/train{name}.jpg').unlink()
     with raises(UsageError, '--val-fraction', 'two different images', 'train0.jpg alone'):
-        read_seg_folder(folder, val_fraction=0.5)
+        checked_folder('seg_folder', folder, val_fraction=0.5)
 
 
 def test_other_data_are_tested_with_the_classes_of_a_training(folder):
     shutil.rmtree(folder / 'images/train')
-    data = read_seg_folder(folder, classes=CLASSES)
-    assert data.num_val == 2 and not data.train
+    data = checked_folder('seg_folder', folder, classes=CLASSES)
+    assert data.count('val') == 2 and not data.train
     with raises(UsageError, 'same order', 'background'):
-        read_seg_folder(folder, classes=CLASSES[::-1])
+        checked_folder('seg_folder', folder, classes=CLASSES[::-1])
 
 
 @pytest.mark.parametrize('number, is_right', [(1, False), (2, True), (255, True), (256, False), (300, False)])
@@ -80,11 +80,11 @@ def test_number_of_classes(number, is_right, folder):
                    data_prefix=dict(img_path='images/val', seg_map_path='masks/val'), pipeline=LOAD)
     cfg = Config(dict(default_scope='mmseg', val_dataloader=dict(dataset=dataset)))
     if is_right:
-        assert len(read_seg_folder(folder).classes) == number
+        assert len(checked_folder('seg_folder', folder).classes) == number
         check_data(cfg, ['val'])
     else:
         with raises(UsageError, *(['at least two'] if number == 1 else ['at most 255 classes', number])):
-            read_seg_folder(folder)
+            checked_folder('seg_folder', folder)
         with raises(UsageError, *(['labels [1]'] if number == 1 else ['at most 255 classes', number])):
             check_data(cfg, ['val'])
 
@@ -99,11 +99,11 @@ def test_masks_of_another_size_end_an_evaluation(folder, capsys):
                        data_prefix=dict(img_path=f'images/{part}', seg_map_path=f'masks/{part}'), pipeline=LOAD)
         cfg = Config({'default_scope': 'mmseg', f'{part}_dataloader': dict(dataset=dataset)})
         if part == 'train':
-            read_seg_folder(folder)
+            checked_folder('seg_folder', folder)
             check_data(cfg, [part])
             assert capsys.readouterr().err.count(f'warning: mask {mask} has 9 x 9 pixels') == 2
         else:
-            for check in (lambda: read_seg_folder(folder), lambda: check_data(cfg, [part])):
+            for check in (lambda: checked_folder('seg_folder', folder), lambda: check_data(cfg, [part])):
                 with raises(UsageError, mask, '9 x 9 pixels', '24 x 16'):
                     check()
 
@@ -113,9 +113,9 @@ def test_masks_whose_names_have_another_unicode_form(folder):
         path = next((folder / kind / 'val').glob('val0.*'))
         path.rename(path.with_name(normalize(form, 'Müll') + path.suffix))
     with raises(UsageError, 'Unicode form', normalize('NFC', 'Müll') + '.png'):
-        read_seg_folder(folder)
+        checked_folder('seg_folder', folder)
     shutil.move(next((folder / 'masks/val').glob('M*')), folder / 'masks/val' / f'{normalize("NFC", "Müll")}.png')
-    assert labels_of(read_seg_folder(folder).val) == [{0, 1, 255}] * 2
+    assert labels_of(checked_folder('seg_folder', folder).val) == [{0, 1, 255}] * 2
 
 
 def test_few_masks_are_told(folder, capsys):
@@ -123,6 +123,6 @@ def test_few_masks_are_told(folder, capsys):
     masks = sorted(folder.glob('masks/train/*'))
     for mask in masks[1:]:
         Image.fromarray(np.zeros_like(np.array(Image.open(mask)))).save(mask)
-    read_seg_folder(folder)
+    checked_folder('seg_folder', folder)
     err = capsys.readouterr().err
     assert f'single training mask: {CLASSES[1]};' in err and '50 points' in err

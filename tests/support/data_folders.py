@@ -2,6 +2,9 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from mmvit.folders import FolderData, read_folder
 
 
 def damage(path: Path, kind: str) -> None:
@@ -17,3 +20,10 @@ def edit(file: Path, change: Callable[[dict], object]) -> None:
     content = json.loads(file.read_text(encoding='utf-8'))
     change(content)
     file.write_text(json.dumps(content), encoding='utf-8')
+
+
+def checked_folder(argument: str, folder: str | Path, **options: Any) -> FolderData:
+    """Returns the data sets of a folder, whose annotations and files are right."""
+    data = read_folder(argument, folder, **options)
+    data.check()
+    return data

@@ -30,7 +30,7 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--out', type=output_of)
     parser.add_argument('--show', action='store_true')
     parser.add_argument('--show-dir', metavar='FOLDER')
-    parser.add_argument('--wait-time', type=Limits(0, is_whole=False))
+    parser.add_argument('--wait-time', type=Limits(0, float('inf'), is_whole=False))
     parser.add_argument('--tta', action='store_true')
     add_run_arguments(parser)
     add_fine_tuning_arguments(parser.add_argument_group('a network that was trained on a folder'),

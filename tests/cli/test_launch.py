@@ -104,7 +104,7 @@ def test_truncated_checkpoint_is_reported_before_any_work(tiny_checkpoint, tmp_p
 
 def test_exported_file_is_checked(monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
-    with raises(CheckpointError, 'none.onnx', 'does not exist'):
+    with raises(UsageError, 'none.onnx', 'does not exist'):
         call('test', TINY, 'none.onnx', '--check')
 
 

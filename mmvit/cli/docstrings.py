@@ -16,15 +16,10 @@ def with_help(parser: ArgumentParser, *functions: str) -> ArgumentParser:
         parser (ArgumentParser): The parser.
         functions (str): Functions or classes with arguments of the options' names, such as
             ``measuring.flops.count_flops``; the first that documents an argument counts.
-
-    Raises:
-        ValueError: If none documents the argument of an option.
     """
     for action in parser._actions:
         if action.help is None:
-            text = next((text for name in functions if (text := arguments_of(name).get(action.dest))), None)
-            if text is None:
-                raise ValueError(f'the option {action.dest} has no help, and no argument in {", ".join(functions)}')
+            text = next((text for name in functions if (text := arguments_of(name).get(action.dest))), '')
             is_named = isinstance(action.default, str) and '(default: ' not in text
             action.help = f'{text} (default: {action.default})' if is_named else text
     return parser
@@ -34,9 +29,7 @@ def with_help(parser: ArgumentParser, *functions: str) -> ArgumentParser:
 def arguments_of(function: str) -> dict[str, str]:
     """Returns the help texts of a function's or class's arguments, except those documented as another function's."""
     section = re.search(r'^Args:\n((?:    .*\n|\n)+)', docstring_of(function), re.MULTILINE)
-    if section is None:
-        raise ValueError(f'{function} documents no arguments')
-    found = re.findall(r'^    (\S.*?)(?: \([^)]*\))?:((?: .*)?\n(?:     .*\n)*)', section[1], re.MULTILINE)
+    found = re.findall(r'^    (\S.*?)(?: \([^)]*\))?:((?: .*)?\n(?:     .*\n)*)', section[1] if section else '', re.M)
     return {argument: help_text(text) for names, text in found if text.split()[:2] != ['As', 'in']
             for argument in names.strip('*').split(', ')}
 

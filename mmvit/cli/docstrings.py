@@ -6,8 +6,6 @@ from functools import cache
 from inspect import cleandoc
 from pathlib import Path
 
-PACKAGE = Path(__file__).parents[1]
-
 
 def with_help(parser: ArgumentParser, *functions: str) -> ArgumentParser:
     """Returns the parser with help for the options that have none.
@@ -37,7 +35,7 @@ def arguments_of(function: str) -> dict[str, str]:
 def docstring_of(function: str) -> str:
     """Returns a docstring from the source, because importing a module of the package takes seconds."""
     module, _, name = function.rpartition('.')
-    tree = ast.parse((PACKAGE / f'{module.replace(".", "/")}.py').read_text(encoding='utf-8'))
+    tree = ast.parse(Path(__file__).parents[1].joinpath(f'{module.replace(".", "/")}.py').read_text(encoding='utf-8'))
     docstring, = (ast.get_docstring(node) for node in tree.body
                   if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == name)
     return cleandoc(docstring or '') + '\n'

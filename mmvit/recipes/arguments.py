@@ -30,11 +30,6 @@ def declare(default: Any = MISSING, key: str = '', limits: Limits | None = None,
     return field(default=default, metadata=dict(key=key, limits=limits, **others))
 
 
-def declare_folder() -> Any:
-    """Returns the field of a task's folder."""
-    return declare(None, DATA, metavar='FOLDER', one_of='folder', is_compared=True)
-
-
 @dataclass(frozen=True, kw_only=True)
 class FineTuning:
     """The arguments of :func:`fine_tune`, which are those of `mmvit train` for a network and a folder.
@@ -92,9 +87,9 @@ class FineTuning:
     """
 
     network: str | Mapping[str, Any] = declare()
-    class_folder: str | None = declare_folder()
-    coco_folder: str | None = declare_folder()
-    seg_folder: str | None = declare_folder()
+    class_folder: str | None = declare(None, DATA, metavar='FOLDER', one_of='folder', is_compared=True)
+    coco_folder: str | None = declare(None, DATA, metavar='FOLDER', one_of='folder', is_compared=True)
+    seg_folder: str | None = declare(None, DATA, metavar='FOLDER', one_of='folder', is_compared=True)
     size: int | Sequence[int] | None = declare(None, DATA, SIDE, metavar='PIXELS', is_several=True, is_compared=True)
     epochs: int | None = declare(None, LENGTH.format('epochs'), COUNT, one_of='length', is_compared=True)
     iters: int | None = declare(None, LENGTH.format('iters'), COUNT, one_of='length')

@@ -4,11 +4,10 @@ Images ``(B, 3, height, width)``, padded to the largest of a batch, give boxes `
 and masks if the data has some.
 """
 import math
-from collections.abc import Mapping
 
 from ..configs.openmmlab_scripts import box_tta
 from ..folders import FolderData
-from .networks import Network
+from .plan import Plan
 
 BATCH_SIZE, LR_OF_RANDOM_WEIGHTS = 2, 5e-4
 IMPORTS = ()
@@ -18,24 +17,19 @@ SCALES = [percent / 100 for percent in range(60, 101, 4)]  # of the short side, 
 FEWEST, MOST = 100, 1000  # detections in an image that a model returns
 
 
-def make_frame(data: FolderData) -> dict:
+def make_frame(plan: Plan) -> dict:
     """Returns mmdet's settings of the model, and its default runtime."""
-    model = 'mask-rcnn_r50_fpn' if data.has_masks else 'faster-rcnn_r50_fpn'
+    model = 'mask-rcnn_r50_fpn' if plan.data.has_masks else 'faster-rcnn_r50_fpn'
     return dict(_base_=[f'mmdet::_base_/models/{model}.py', 'mmdet::_base_/default_runtime.py'])
 
 
-def make_model(network: Network, data: FolderData, light: bool = False, precision: str = 'float32') -> dict:
+def make_model(plan: Plan) -> dict:
     """Returns ``model``, with what it has in place of mmdet's settings.
 
-    Args:
-        network (Network): The network; the settings have its backbone, the channels of its maps, and its mean and
-            standard deviation.
-        data (FolderData): The data; the settings have its number of classes, and find as many objects as in an
-            image of it, rounded up to a hundred.
-        light (bool): Whether mask heads are half as wide, and fewer proposals are used. Defaults to False.
-        precision (str): Of the training. In bfloat16, for which mmcv has no kernel, torchvision pools boxes. Defaults
-            to 'float32'.
+    In its light form, mask heads are half as wide, and fewer proposals are used. In bfloat16, for which mmcv has no
+    kernel, torchvision pools boxes.
     """
+    network, data, light = plan.network, plan.data, plan.given.light
     channels, strides, neck = network.make_pyramid(len(STRIDES))
     neck = dict(_delete_=True, **neck) if neck else dict(in_channels=channels, norm_cfg=NORM)
     roi_head: dict = dict(bbox_head=dict(num_classes=len(data.classes)))
@@ -47,16 +41,20 @@ def make_model(network: Network, data: FolderData, light: bool = False, precisio
     if strides != STRIDES:
         anchors = dict(rpn_head=dict(anchor_generator=dict(strides=strides)))
         extractor = dict(featmap_strides=strides[:4])
-    if precision == 'bfloat16':
+    if plan.precision == 'bfloat16':
         extractor['roi_layer'] = dict(use_torchvision=True)
     if extractor:
         roi_head |= {f'{part}_roi_extractor': extractor for part in (['bbox', 'mask'] if data.has_masks else ['bbox'])}
     images = network.images
-    detections = min(max(100 * math.ceil(data.most_objects / 100), FEWEST), MOST)
     return dict(model=dict(
         data_preprocessor=dict(mean=images.mean, std=images.std, bgr_to_rgb=images.to_rgb),
         backbone=dict(_delete_=True, **network.backbone),
-        neck=neck, **anchors, roi_head=roi_head, **make_proposals(detections, light)))
+        neck=neck, **anchors, roi_head=roi_head, **make_proposals(count_detections(data), light)))
+
+
+def count_detections(data: FolderData) -> int:
+    """Returns how many objects a model finds in an image: as many as one of the data has, in whole hundreds."""
+    return min(max(100 * math.ceil(data.most_objects / 100), FEWEST), MOST)
 
 
 def make_proposals(detections: int, light: bool) -> dict:
@@ -85,42 +83,33 @@ def make_pipelines(size: tuple[int, int], has_masks: bool) -> dict:
     ])
 
 
-def make_evaluation(data: FolderData, pipeline: list, model: Mapping) -> dict:
+def make_evaluation(plan: Plan, pipeline: list) -> dict:
     """Returns ``val_dataloader`` and ``val_evaluator``, and for boxes alone, which mmdet merges, ``tta_model``.
 
-    Args:
-        data (FolderData): The data.
-        pipeline (list): Steps of the images.
-        model (Mapping): The model; if it returns more than 100 detections per image, mAP is also computed at that
-            number, which the augmented test returns, too.
+    If the model finds more than 100 objects in an image, mAP is also computed at that number, which the augmented test
+    returns, too.
     """
+    data, detections = plan.data, count_detections(plan.data)
     loader = dict(batch_size=1, dataset={**data.val, 'test_mode': True, 'pipeline': pipeline})
     metric = ['bbox', 'segm'] if data.has_masks else ['bbox']
-    detections = model['test_cfg']['rcnn']['max_per_img']
     more = dict(max_dets=detections) if detections > FEWEST else {}  # than COCO's mAP counts
     evaluator = dict(type='CocoMetricFromZero', ann_file=data.val_file, metric=metric, classwise=True, **more)
     augmented = {} if data.has_masks else dict(tta_model=box_tta(detections))
     return dict(val_dataloader=loader, val_evaluator=evaluator, **augmented)
 
 
-def make_train_loader(data: FolderData, size: tuple[int, int], batch_size: int, network: Network, epochs: int) -> dict:
+def make_train_loader(plan: Plan) -> dict:
     """Returns the loader of the training, which is the value of ``train_dataloader``.
 
     The short side of an image is from 0.6 to 1.0 of the largest, as in mmdet's Swin 3x configs, without their crops.
-
-    Args:
-        data (FolderData): The data.
-        size (tuple[int, int]): Largest short and long side of the images in pixels; images keep their aspect ratio.
-        batch_size (int): Images per process and step.
-        network, epochs: Not used.
     """
-    short, long = size
+    short, long = plan.size
     pipeline = [
         dict(type='LoadImageFromFile'),
-        dict(type='LoadAnnotations', with_bbox=True, with_mask=data.has_masks),
+        dict(type='LoadAnnotations', with_bbox=True, with_mask=plan.data.has_masks),
         dict(type='RandomChoiceResize', scales=[(long, round(scale * short)) for scale in SCALES], keep_ratio=True),
         dict(type='RandomFlip', prob=0.5),
         dict(type='PackDetInputs'),
     ]
-    return dict(batch_size=batch_size, batch_sampler=dict(type='AspectRatioBatchSampler'),
-                dataset={**data.train, 'pipeline': pipeline})
+    return dict(batch_size=plan.batch_size, batch_sampler=dict(type='AspectRatioBatchSampler'),
+                dataset={**plan.data.train, 'pipeline': pipeline})

@@ -124,7 +124,8 @@ class Network:
         if stages == 'all':
             number = self.call_built(lambda network: getattr(network, 'num_stages', None))
         network = replace(self, backbone={**self.backbone, 'frozen_stages': number})
-        if stages == 'all' and (number is None or network.call_built(has_trained_parameters)):
+        if stages == 'all' and (number is None or network.call_built(
+                lambda built: any(parameter.requires_grad for parameter in built.parameters()))):
             raise UsageError(f'freeze (--freeze) must be the number of frozen stages for {self.name}, which does not '
                              'tell with how many all is frozen, got all')
         return network
@@ -156,10 +157,6 @@ class Network:
             raise
         except Exception as error:  # the arguments of a backbone can be wrong in any way
             raise UsageError(f'{self.name}: the backbone cannot be built: {first_line(error)}') from error
-
-
-def has_trained_parameters(network: nn.Module) -> bool:
-    return any(parameter.requires_grad for parameter in network.parameters())
 
 
 def call_unweighted(config: Mapping[str, Any], function: Callable[[Any], Any]) -> Any:

@@ -23,6 +23,7 @@ from . import classifier, detector, segmenter
 from .arguments import ALL, FineTuning, with_option
 from .config_files import write_sections
 from .networks import TIMM, Network, without_weights
+from .plan import Plan
 from .schedule import LR, MOST_LR, MOST_PRETRAINED_LR, PRETRAINED_MULT, Schedule
 from .starts import Start, find_start
 
@@ -52,30 +53,28 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, folder: s
     module, here, recorded = MODULES[task.name], find_settings_here(), given.list_changes()
     of_machine = [name for name in here if name not in recorded and not any(map(KEYS[name].match, options))]
     settled: dict[str, Any] = {**here, **recorded}
-    batch_size, size = given.batch_size or module.BATCH_SIZE, settle_size(task, given.size)
-    images = batch_size * given.processes
+    data = replace(data, val={**data.val, 'metainfo': data.train['metainfo']})
+    plan = Plan(given=given, network=network, data=data, size=settle_size(task, given.size),
+                batch_size=given.batch_size or module.BATCH_SIZE, precision=settled['precision'])
     lr, limit = (LR, MOST_LR) if network.is_pretrained else (module.LR_OF_RANDOM_WEIGHTS, math.inf)
-    peak = given.lr or min(lr * math.sqrt(images * given.accumulate / module.BATCH_SIZE), limit)
+    peak = given.lr or min(lr * math.sqrt(plan.images_per_step * given.accumulate / module.BATCH_SIZE), limit)
     mult = min(PRETRAINED_MULT, MOST_PRETRAINED_LR / peak) if network.is_pretrained else 1.
-    own = dict(light=given.light, precision=settled['precision']) if module is detector else {}
-    model, frame, start = module.make_model(network, data, **own), module.make_frame(data), Start(None, [])
+    model, frame, start = module.make_model(plan), module.make_frame(plan), Start(None, [])
     if network.is_pretrained:
         planned = finish_config([('', frame), ('', model)], '', '')
         merge_options(planned, {key: value for key, value in options.items() if key.startswith('model.')})
         start = find_start(network, planned, data.classes, folder)
         if start.file:
-            model = module.make_model(replace(network, backbone=without_weights(network.backbone)), data, **own)
+            model = module.make_model(replace(
+                plan, network=replace(network, backbone=without_weights(network.backbone))))
         if not start.new:
             peak, mult = peak * mult, 1.
-    schedule = Schedule(
-        given=given, num_train=data.count('train'), images_per_step=images, precision=settled['precision'],
-        lr=peak, pretrained_mult=mult, new=start.new, is_pretrained=network.is_pretrained,
-        layer_decay=given.layer_decay or (0.9 if network.is_pretrained else 1.))
-    data = replace(data, val={**data.val, 'metainfo': data.train['metainfo']})
-    pipelines = module.make_pipelines(size, data.has_masks)
-    evaluation = module.make_evaluation(data, pipelines['test_pipeline'], model['model'])
-    loader = module.make_train_loader(data, size, batch_size, network, schedule.epochs)
-    summary = summarize(given, network, data, schedule, size, start)
+    schedule = Schedule(plan=plan, lr=peak, pretrained_mult=mult, new=start.new,
+                        layer_decay=given.layer_decay or (0.9 if network.is_pretrained else 1.))
+    pipelines = module.make_pipelines(plan.size, data.has_masks)
+    evaluation = module.make_evaluation(plan, pipelines['test_pipeline'])
+    loader = module.make_train_loader(plan)
+    summary = summarize(plan, schedule, start)
     sections = [
         ('', dict(frame, custom_imports=dict(imports=[*network.imports, *module.IMPORTS]))),
         ('What was given, for `mmvit test` on other folders and `mmvit train --resume`.',
@@ -84,7 +83,7 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, folder: s
         (f'The model: {len(data.classes)} classes.', model),
         ('The data.', dict(metainfo=data.train['metainfo'], **pipelines,
                            **complete_loaders(loader, evaluation, make_loading(settled['workers'])))),
-        (f'{count(schedule.epochs, "epoch")}: {count(schedule.warm_up, "step")} of warm-up, then cosine decay.',
+        (f'{count(plan.epochs, "epoch")}: {count(schedule.warm_up, "step")} of warm-up, then cosine decay.',
          {**schedule.make_loops(), **schedule.make_optimization()}),
         ('Checkpoints are written as a whole and at SIGTERM; training stops if the loss is not finite; a resumed run '
          'equals an uninterrupted one.', schedule.make_hooks(task)),
@@ -151,12 +150,10 @@ def complete_loaders(loader: dict, evaluation: dict, loading: dict) -> dict[str,
             **evaluation, 'val_dataloader': both, 'test_dataloader': both, 'test_evaluator': metrics}
 
 
-def summarize(given: FineTuning, network: Network, data: FolderData, schedule: Schedule, size: tuple[int, int],
-              start: Start) -> list[str]:
+def summarize(plan: Plan, schedule: Schedule, start: Start) -> list[str]:
     """Returns the lines that say what a recipe trains."""
-    task, folder = given.data
-    model = dict(classifier='classifier', segmenter='segmenter',
-                 detector='Mask R-CNN' if data.has_masks else 'Faster R-CNN, boxes only')[task.name]
+    given, network, data, (task, folder) = plan.given, plan.network, plan.data, plan.given.data
+    model = 'Mask R-CNN' if data.has_masks else 'Faster R-CNN, boxes only' if task.name == 'detector' else task.name
     sides = 'at most, short x long' if task.name == 'detector' else 'height x width'
     source = network.source
     if start.file:
@@ -171,10 +168,10 @@ def summarize(given: FineTuning, network: Network, data: FolderData, schedule: S
         f'network     {network.name}, {"light " if given.light else ""}{model}, starting from {source}',
         f'data        {folder}: {data.count("train")} training images, {data.count("val")} validation images',
         f'classes     {len(data.classes)}: {", ".join(data.classes[:5])}{", ..." if len(data.classes) > 5 else ""}',
-        f'image size  {size[0]} x {size[1]} ({sides})',
-        f'length      {count(schedule.epochs, "epoch")} of {count(schedule.steps_per_epoch, "step")} of '
-        f'{count(schedule.images_per_step, "image")}; validation every {count(schedule.val_interval, "epoch")}',
-        f'rate        AdamW, {rates}; {schedule.precision}',
+        f'image size  {plan.size[0]} x {plan.size[1]} ({sides})',
+        f'length      {count(plan.epochs, "epoch")} of {count(plan.steps_per_epoch, "step")} of '
+        f'{count(plan.images_per_step, "image")}; validation every {count(schedule.val_interval, "epoch")}',
+        f'rate        AdamW, {rates}; {plan.precision}',
         *([f'maps        out_indices {network.backbone["out_indices"]} of the backbone']
           if task.name != 'classifier' and 'out_indices' in network.backbone else []),
         *(['frozen      ' + ('the whole backbone' if given.freeze == ALL else

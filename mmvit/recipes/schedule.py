@@ -4,13 +4,12 @@ from dataclasses import dataclass
 
 from ..configs.precisions import PRECISIONS
 from ..configs.tasks import LEAST_GAIN, Task
-from .arguments import FineTuning
+from .plan import Plan
 
 # Of new layers, and the factor of pretrained ones, as of DETR's backbone (arXiv 2005.12872); rows of docs/recipes.csv.
 LR, PRETRAINED_MULT = 2e-3, 0.1
 # The highest of new layers that was measured, and of pretrained ones: at twice of it, MobileNetV2 forgets its weights.
 MOST_LR, MOST_PRETRAINED_LR = 8e-3, 2e-4
-MOST_EPOCHS, FEWEST_EPOCHS, FEW_IMAGES = 100, 12, 1000
 WARM_UP, LEAST_WARM_UP = 0.05, 20  # share of the training; steps from pretrained weights
 AVERAGED = 0.1  # share of the training over which the weights are averaged
 LEAST_MOMENTUM, MOST_MOMENTUM = 0.0002, 0.1  # of the averages
@@ -22,58 +21,37 @@ class Schedule:
     """The schedule of a fine-tuning.
 
     Args:
-        given (FineTuning): Its arguments.
-        num_train (int): Number of training images.
-        images_per_step (int): Number of images per step in all processes.
+        plan (Plan): What it is made from.
         lr (float): Peak learning rate of new layers.
         pretrained_mult (float): Factor of that rate for pretrained layers.
         new (list[str]): Names of the modules and weights that do not start from weights.
         layer_decay (float): Factor of the rate from each layer to the one before it.
-        is_pretrained (bool): Whether the network starts from weights.
-        precision (str): 'float32', 'float16' or 'bfloat16'.
     """
 
-    given: FineTuning
-    num_train: int
-    images_per_step: int
+    plan: Plan
     lr: float
     pretrained_mult: float
     new: list[str]
     layer_decay: float
-    is_pretrained: bool
-    precision: str
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return math.ceil(self.num_train / self.images_per_step)
-
-    @property
-    def epochs(self) -> int:
-        if self.given.iters:
-            return math.ceil(self.given.iters / self.steps_per_epoch)
-        return self.given.epochs or choose_epochs(self.num_train)
-
-    @property
-    def steps(self) -> int:
-        return self.epochs * self.steps_per_epoch
 
     @property
     def warm_up(self) -> int:
         """Returns the number of steps before the peak of the rate; in less than 2, MMEngine stays at the first rate."""
-        steps = round(WARM_UP * self.steps)
-        if self.is_pretrained:
-            steps = max(steps, min(LEAST_WARM_UP, self.steps // 4))
+        steps = round(WARM_UP * self.plan.steps)
+        if self.plan.network.is_pretrained:
+            steps = max(steps, min(LEAST_WARM_UP, self.plan.steps // 4))
         return steps if steps > 1 else 0
 
     @property
     def val_interval(self) -> int:
         """Returns the number of epochs between validations."""
-        return max(1, min(10, round(self.epochs / MOST_VALIDATIONS)))
+        return max(1, min(10, round(self.plan.epochs / MOST_VALIDATIONS)))
 
     @property
     def checkpoint_interval(self) -> int:
         """Returns the number of epochs between checkpoints, which end with an update, as they have no gradients."""
-        epochs = self.given.accumulate // math.gcd(self.given.accumulate, self.steps_per_epoch)
+        accumulate = self.plan.given.accumulate
+        epochs = accumulate // math.gcd(accumulate, self.plan.steps_per_epoch)
         return epochs * math.ceil(self.val_interval / epochs)
 
     def make_optimization(self) -> dict:
@@ -83,29 +61,29 @@ class Schedule:
         new = dict(new=self.new) if self.pretrained_mult != 1 else {}
         return dict(
             optim_wrapper=dict(
-                **PRECISIONS[self.precision], accumulative_counts=self.given.accumulate,
+                **PRECISIONS[self.plan.precision], accumulative_counts=self.plan.given.accumulate,
                 optimizer=dict(type='AdamW', lr=self.lr, weight_decay=0.05), constructor='LayerDecayConstructor',
                 paramwise_cfg=dict(decay_rate=self.layer_decay, pretrained_mult=self.pretrained_mult, **new),
                 clip_grad=dict(max_norm=5.0)),
             param_scheduler=[
                 *warm_up,
-                dict(type='CosineAnnealingLR', eta_min=0., by_epoch=False, begin=start, end=self.steps)],
-            auto_scale_lr=dict(enable=False, base_batch_size=self.images_per_step))
+                dict(type='CosineAnnealingLR', eta_min=0., by_epoch=False, begin=start, end=self.plan.steps)],
+            auto_scale_lr=dict(enable=False, base_batch_size=self.plan.images_per_step))
 
     def make_loops(self) -> dict:
         """Returns the loops of training, validation and test."""
-        return dict(train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=self.epochs, val_interval=self.val_interval),
-                    val_cfg=dict(type='ValLoop'), test_cfg=dict(type='TestLoop'))
+        train = dict(type='EpochBasedTrainLoop', max_epochs=self.plan.epochs, val_interval=self.val_interval)
+        return dict(train_cfg=train, val_cfg=dict(type='ValLoop'), test_cfg=dict(type='TestLoop'))
 
     def make_hooks(self, task: Task) -> dict:
         """Returns the hooks: checkpoints that are written as a whole, exact resuming, the check of the loss."""
-        patience = self.given.early_stop
+        given, patience = self.plan.given, self.plan.given.early_stop
         early = [dict(type='ResumableEarlyStoppingHook', monitor=task.metric, patience=patience,
                       min_delta=LEAST_GAIN / task.factor, rule='greater', begin_above=0.)] if patience else []
-        momentum = min(max(1 / (AVERAGED * self.steps), LEAST_MOMENTUM), MOST_MOMENTUM)
-        averages = [dict(type='EMAHook', momentum=momentum, update_buffers=True)] if self.given.ema else []
-        compiled = [dict(type='CompileHook')] if self.given.compile else []
-        chance = [dict(type='ChanceLossHook')] if self.is_pretrained and task.name != 'detector' else []
+        momentum = min(max(1 / (AVERAGED * self.plan.steps), LEAST_MOMENTUM), MOST_MOMENTUM)
+        averages = [dict(type='EMAHook', momentum=momentum, update_buffers=True)] if given.ema else []
+        compiled = [dict(type='CompileHook')] if given.compile else []
+        chance = [dict(type='ChanceLossHook')] if self.plan.network.is_pretrained and task.name != 'detector' else []
         return dict(
             default_hooks=dict(
                 logger=dict(type='LoggerHook', interval=20, ignore_last=False),
@@ -116,9 +94,3 @@ class Schedule:
                 interrupt=dict(type='InterruptHook')),
             custom_hooks=[dict(type='ExactResumeHook'), dict(type='OwnFilesHook'), *chance, *averages, *early,
                           *compiled])
-
-
-def choose_epochs(images: int) -> int:
-    """Returns the number of epochs of a fine-tuning: 100 for up to 1000 images, then less, but at least 12."""
-    epochs = round(MOST_EPOCHS * math.sqrt(FEW_IMAGES / max(images, FEW_IMAGES)))
-    return max(FEWEST_EPOCHS, epochs)

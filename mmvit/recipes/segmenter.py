@@ -2,11 +2,9 @@
 
 Images ``(B, 3, height, width)`` give logits ``(B, classes, height, width)``.
 """
-from collections.abc import Mapping
 from importlib import import_module
 
-from ..folders import FolderData
-from .networks import Network
+from .plan import Plan
 
 BATCH_SIZE, LR_OF_RANDOM_WEIGHTS = 4, 1e-3
 HEAD = 'mmvit_backbones.integrations.linear_decode_head'  # registers the decode head, which needs mmseg
@@ -14,7 +12,7 @@ IMPORTS = (HEAD, )
 LOSS = dict(type='CrossEntropyLoss', avg_non_ignore=True)  # the mean over labeled pixels, as in PyTorch
 
 
-def make_frame(data: FolderData) -> dict:
+def make_frame(plan: Plan) -> dict:
     """Returns mmseg's default runtime; MMEngine does not find mmseg's base files if a fork of mmseg is installed."""
     return dict(
         default_scope='mmseg',
@@ -23,24 +21,18 @@ def make_frame(data: FolderData) -> dict:
         visualizer=dict(type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer'))
 
 
-def make_model(network: Network, data: FolderData) -> dict:
-    """Returns ``model``.
-
-    Args:
-        network (Network): The network; the settings have its backbone, the channels of its maps, and its mean and
-            standard deviation.
-        data (FolderData): The data; the settings have its number of classes.
-    """
+def make_model(plan: Plan) -> dict:
+    """Returns ``model``."""
     import_module(HEAD)
-    images, (channels, strides, neck) = network.images, network.make_pyramid(4)
+    images, (channels, strides, neck) = plan.network.images, plan.network.make_pyramid(4)
     return dict(model=dict(
         type='EncoderDecoder',
         data_preprocessor=dict(
             type='SegDataPreProcessor', mean=images.mean, std=images.std, bgr_to_rgb=images.to_rgb, pad_val=0,
             seg_pad_val=255, size_divisor=1,
             test_cfg=dict(size_divisor=int(max(strides)))),  # so that the cells of all maps cover equal areas
-        backbone=network.backbone, **(dict(neck=neck) if neck else {}),
-        decode_head=dict(type='LinearDecodeHead', in_channels=channels, num_classes=len(data.classes),
+        backbone=plan.network.backbone, **(dict(neck=neck) if neck else {}),
+        decode_head=dict(type='LinearDecodeHead', in_channels=channels, num_classes=len(plan.data.classes),
                          align_corners=False, loss_decode=LOSS),
         train_cfg=dict(), test_cfg=dict(mode='whole')))
 
@@ -62,36 +54,23 @@ def make_pipelines(size: tuple[int, int], has_masks: bool) -> dict:
         tta_pipeline=[load, dict(type='TestTimeAug', transforms=[[resize], flips, [annotate], [pack]])])
 
 
-def make_evaluation(data: FolderData, pipeline: list, model: Mapping) -> dict:
-    """Returns ``val_dataloader``, ``val_evaluator``, and the ``tta_model`` of test-time augmentation.
-
-    Args:
-        data (FolderData): The data.
-        pipeline (list): Steps of the images.
-        model (Mapping): Not used.
-    """
-    return dict(val_dataloader=dict(batch_size=1, dataset={**data.val, 'pipeline': pipeline}),
+def make_evaluation(plan: Plan, pipeline: list) -> dict:
+    """Returns ``val_dataloader`` and ``val_evaluator`` for a test pipeline, and ``tta_model`` of the augmented test."""
+    return dict(val_dataloader=dict(batch_size=1, dataset={**plan.data.val, 'pipeline': pipeline}),
                 val_evaluator=dict(type='IoUMetric', iou_metrics=['mIoU']), tta_model=dict(type='SegTTAModel'))
 
 
-def make_train_loader(data: FolderData, size: tuple[int, int], batch_size: int, network: Network, epochs: int) -> dict:
-    """Returns the loader of the training, which is the value of ``train_dataloader``, with mmseg's augmentation.
-
-    Args:
-        data (FolderData): The data.
-        size (tuple[int, int]): Height and width of the crops in pixels.
-        batch_size (int): Images per process and step.
-        network, epochs: Not used.
-    """
-    height, width = size
+def make_train_loader(plan: Plan) -> dict:
+    """Returns the loader of the training, which is the value of ``train_dataloader``, with mmseg's augmentation."""
+    height, width = plan.size
     pipeline = [
         dict(type='LoadImageFromFile'),
         dict(type='LoadAnnotations'),
-        dict(type='RandomResize', scale=(4 * max(size), min(size)), ratio_range=(0.5, 2.0), keep_ratio=True),
-        dict(type='RandomCrop', crop_size=size, cat_max_ratio=0.75),
+        dict(type='RandomResize', scale=(4 * max(plan.size), min(plan.size)), ratio_range=(0.5, 2.0), keep_ratio=True),
+        dict(type='RandomCrop', crop_size=plan.size, cat_max_ratio=0.75),
         dict(type='RandomFlip', prob=0.5),
         dict(type='PhotoMetricDistortion'),
         dict(type='Pad', size=(width, height), pad_val=dict(img=0, seg=255)),
         dict(type='PackSegInputs'),
     ]
-    return dict(batch_size=batch_size, dataset={**data.train, 'pipeline': pipeline})
+    return dict(batch_size=plan.batch_size, dataset={**plan.data.train, 'pipeline': pipeline})

@@ -28,7 +28,7 @@ from mmvit.recipes.arguments import FIELDS, OPTIONS, find_difference
 from mmvit.recipes.command import find_fine_tuning
 from mmvit.recipes.folder import plan_fine_tuning
 from mmvit.recipes.networks import RESNET50
-from mmvit.recipes.schedule import choose_epochs
+from mmvit.recipes.plan import choose_epochs
 from mmvit.running import training_config
 from mmvit.running.rehearsal import rehearse
 from mmvit.running.run_folder import RunFolder

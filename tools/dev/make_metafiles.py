@@ -375,20 +375,20 @@ def naming() -> str:
 def recipes() -> str:
     """Returns the results of recipes by tools/dev/measure_recipes.py: from the lowest to the highest network."""
     floors: dict[str, dict[str, dict[str, list[dict]]]] = {}  # data -> weights -> row -> cells
-    found: dict[tuple, dict[str, list[dict]]] = {}  # data, steps, is_frozen -> weights -> cells of the recipe
+    found: dict[tuple, dict[str, list[dict]]] = {}  # data, is_frozen, steps -> weights -> cells of the recipe
     with (ROOT / 'docs/recipes.csv').open(encoding='utf-8', newline='') as file:
         for line in csv.DictReader(file):
             data, weights, row = line['data'], line['weights'], line['row']
             if line['steps'] == '0' or row.startswith('floor'):
                 floors.setdefault(data, {}).setdefault(weights, {}).setdefault(row, []).append(line)
             elif row == 'recipe':
-                group = data, line['steps'], line['is_frozen'] == 'True'
+                group = data, line['is_frozen'] == 'True', int(line['steps'])
                 found.setdefault(group, {}).setdefault(weights, []).append(line)
     shown = []
-    for (data, steps, is_frozen), networks in found.items():
+    for (data, is_frozen, steps), networks in sorted(found.items()):
         best = [max(rows.values(), key=mean_metric) for weights, rows in floors.get(data, {}).items()
                 if weights in networks]
-        shown.append([RECIPE_DATA[data] + ', frozen' * is_frozen, steps, interval('metric', best),
+        shown.append([RECIPE_DATA[data] + ', frozen' * is_frozen, f'{steps}', interval('metric', best),
                       interval('metric', networks.values()), interval('seconds', networks.values()),
                       f'{len(networks)}'])
     return f'\n{table(["data", "steps", "floor", "recipe", "CPU seconds", "networks"], shown)}\n'

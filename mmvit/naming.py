@@ -64,7 +64,8 @@ def resolve(text: str, command: str) -> str:
     known = dict(network=VARIANTS, config=named_configs())
     near = [near_names(text, known[each], f'{each}s') for each in TAKES[command] if each in known]
     meaning = f'{KINDS[kind]}{path_hint(text)}' if kind else f'none of them{"".join(near)}'
-    raise UsageError(f'{command} takes {list_kinds(command)}; got {text}, which is {meaning}')
+    remedy = f': pass it as config={text} (--config {text})' if (command, kind) == ('export', 'config') else ''
+    raise UsageError(f'{command} takes {list_kinds(command)}; got {text}, which is {meaning}{remedy}')
 
 
 def path_hint(name: str) -> str:

@@ -74,7 +74,6 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, folder: s
     pipelines = module.make_pipelines(plan.size, data.has_masks)
     evaluation = module.make_evaluation(plan, pipelines['test_pipeline'])
     loader = module.make_train_loader(plan)
-    summary = summarize(plan, schedule, start)
     sections = [
         ('', dict(frame, custom_imports=dict(imports=[*network.imports, *module.IMPORTS]))),
         ('What was given, for `mmvit test` on other folders and `mmvit train --resume`.',
@@ -91,7 +90,7 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, folder: s
                           work_dir=given.work_dir, **(dict(load_from=start.file) if start.file else {})))]
     file = osp.join(str(given.work_dir), RECIPE, f'{name_recipe(network.name, task)}.py')
     sections = set_options(sections, options, file)
-    return finish_config(sections, write_sections([*summary, *USAGE], sections), file)
+    return finish_config(sections, write_sections([*summarize(plan, schedule, start), *USAGE], sections), file)
 
 
 def set_options(sections: list[Section], options: Mapping[str, Any], file: str) -> list[Section]:

@@ -14,10 +14,13 @@ def with_help(parser: ArgumentParser, *functions: str) -> ArgumentParser:
         parser (ArgumentParser): The parser.
         functions (str): Functions or classes with arguments of the options' names, such as
             ``measuring.flops.count_flops``; the first that documents an argument counts.
+
+    Raises:
+        StopIteration: If none documents the argument of an option.
     """
     for action in parser._actions:
         if action.help is None:
-            text = next((text for name in functions if (text := arguments_of(name).get(action.dest))), '')
+            text = next(text for name in functions if (text := arguments_of(name).get(action.dest)))
             is_named = isinstance(action.default, str) and '(default: ' not in text
             action.help = f'{text} (default: {action.default})' if is_named else text
     return parser

@@ -19,7 +19,7 @@ from mmvit_backbones.utils.classes import check_labels, classes_of
 from mmvit_backbones.utils.file_access import check_file
 from mmvit_backbones.utils.openmmlab_models import type_name
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
-from mmvit_backbones.zoo.loading import find_weights, load_weights
+from mmvit_backbones.zoo.loading import load_checkpoint
 
 from ..configs.files import leaf_datasets
 from ..configs.tasks import TASKS, find_task
@@ -48,7 +48,7 @@ class PyTorchModel:
         use_framework(framework)
         state = read_checkpoint(checkpoint)
         self.module = build_model(cfg)
-        load_weights(self.module, find_weights(self.module, state, checkpoint), checkpoint)
+        load_checkpoint(self.module, state, checkpoint)
         self.module.to(device).eval()
         dataset = leaf_datasets(cfg.test_dataloader.dataset)[0]
         self.pipeline = TestPipeline(dataset['pipeline'])

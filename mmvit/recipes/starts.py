@@ -12,11 +12,11 @@ from torch import nn
 
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.file_access import replaced_when_complete
 from mmvit_backbones.utils.initialization import loads_weights
 from mmvit_backbones.utils.names import is_in, names_of_parts
 from mmvit_backbones.utils.openmmlab_models import type_name
-from mmvit_backbones.zoo.fitting import fit, plan
+from mmvit_backbones.zoo.convert import write_file
+from mmvit_backbones.zoo.fitting import LAST_LAYERS, fit, plan
 from mmvit_backbones.zoo.loading import find_weights
 from mmvit_backbones.zoo.source import Weights
 from mmvit_backbones.zoo.state_dicts import strip_prefix
@@ -25,9 +25,6 @@ from ..utils.distributed import warn
 from ..utils.frameworks import quiet, use_framework
 from .networks import Network, call_unweighted, without_weights
 
-# Of the models of fine-tunings: their shapes follow from the number of classes.
-LAST_LAYERS = ('head', 'roi_head.bbox_head.fc_cls', 'roi_head.bbox_head.fc_reg', 'roi_head.mask_head.conv_logits',
-               *(f'decode_head.layers.{level}.2' for level in range(16)))
 START = 'start.pth'  # beside a recipe: the weights of another training without the last layers
 
 
@@ -98,8 +95,7 @@ def start_whole(model: nn.Module, weights: Weights, classes: Sequence[str], fold
     file = Path(folder, START)
     file.parent.mkdir(parents=True, exist_ok=True)
     kept = {name: x for name, x in state.items() if not is_in(name, LAST_LAYERS)}
-    with replaced_when_complete(file) as part:
-        torch.save(dict(state_dict=kept), part)
+    write_file(kept, {}, file)
     return Start(str(file), names_of_parts([name for name in model.state_dict() if name not in kept], kept))
 
 

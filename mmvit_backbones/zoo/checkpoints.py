@@ -39,8 +39,7 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
     if filename.startswith(OPENMMLAB):
         checkpoint = read_file(fetch_openmmlab(filename), map_location, mmap)
         if filename.startswith('mmcls://'):  # as MMEngine, the backbone of a classifier
-            weights, _ = find_state_dict(checkpoint, source=filename)
-            return dict(state_dict=strip_prefix(weights, 'backbone.'))
+            return dict(state_dict=strip_prefix(find_state_dict(checkpoint, source=filename)[0], 'backbone.'))
         return checkpoint
     if '://' in filename and not osp.exists(osp.expanduser(filename)):
         loader: Any = CheckpointLoader._get_checkpoint_loader(filename)
@@ -60,7 +59,4 @@ def read_published(variant: Variant, tag: str | Literal[True]) -> dict[str, Tens
     path = fetch(variant.published_weights(tag))
     checkpoint, source = read_file(path), str(path)
     averaged = next((key for key in AVERAGED if key in checkpoint), None)
-    weights, layout = find_state_dict(checkpoint, [variant.family.layout], (), source, averaged)
-    if layout is not None:  # otherwise, someone has saved a converted file
-        weights = layout.convert(weights, source)
-    return weights
+    return find_state_dict(checkpoint, [variant.family.layout], (), source, averaged)[0]

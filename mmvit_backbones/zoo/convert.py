@@ -55,8 +55,8 @@ def read_converted(source: str, prefix: str | None = None) -> tuple[dict[str, Te
     """Returns the weights in a file with the keys of mmpretrain, mmdet or mmseg, and its ``meta``."""
     checkpoint = read_checkpoint(source)
     weights, layout = find_state_dict(checkpoint, LAYOUTS, names_in_backbones(checkpoint), source, prefix)
-    if layout is not None:
-        return layout.convert(weights, source), {}
+    if layout:
+        return weights, {}
     if not any(key.startswith('backbone.') for key in weights):
         raise UsageError(f'{source} is neither a published checkpoint of any network nor of a model of OpenMMLab; its '
                          f'keys are {", ".join(list(weights)[:2])}, ...')
@@ -64,6 +64,7 @@ def read_converted(source: str, prefix: str | None = None) -> tuple[dict[str, Te
 
 
 def write_file(weights: dict[str, Tensor], meta: dict, path: Path) -> str:
+    """Writes weights to a ``.pth`` or ``.safetensors`` file, and returns what was written."""
     with replaced_when_complete(path) as part, part.open('wb') as file:
         if path.suffix == '.safetensors':
             from safetensors.torch import save

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..backbones import Backbone
 from ..errors import CheckpointError
 from ..utils.finite import first_not_finite
-from ..utils.names import names_of_parts
+from ..utils.names import is_in, names_of_parts
 from ..utils.openmmlab_models import log_from, on_meta, unwrap_model
 from .converters.library_layout import shortened
 from .foreign_names import describe_names
@@ -20,6 +20,10 @@ from .state_dicts import find_prefixes
 MAX_UNEXPECTED_KEYS = 5  # a few stale buffers do not mean that a checkpoint is for another network
 COUNTER = 'num_batches_tracked'  # PyTorch before 0.4.1 did not save it
 OUTPUT_NORM = r'norm\d+\.\w+'  # in a backbone
+# Of classifiers, and of the models of fine-tunings: their shapes follow from the number of classes.
+LAST_LAYERS = ('head', 'roi_head.bbox_head.fc_cls', 'roi_head.bbox_head.fc_reg', 'roi_head.mask_head.conv_logits',
+               *(f'decode_head.layers.{level}.2' for level in range(16)))
+Part = Literal['all', 'all but the last layers', 'the backbone']
 
 
 class Fit(NamedTuple):
@@ -79,11 +83,12 @@ def in_backbone(name: str) -> bool:
     return 'backbone' in name.split('.')[:-1]
 
 
-def fit(model: nn.Module, weights: Mapping[str, Tensor], part: Literal['all', 'the backbone'], source: str) -> Fit:
+def fit(model: nn.Module, weights: Mapping[str, Tensor], part: Part, source: str) -> Fit:
     """Returns what weights bring to a model (:func:`plan`), of which ``part`` must not stay random.
 
-    Of all, what a network of this package may lack may be new (:func:`optional_in`). In the backbone, what has a
-    constant initial value may, such as a norm or the offsets of a deformable convolution. The log says what is new.
+    Of all, what a network of this package may lack may be new (:func:`optional_in`). Last layers may be where the
+    weights have none, or those of another number of classes. In the backbone, what has a constant initial value may,
+    such as a norm or the offsets of a deformable convolution. The log says what is new.
 
     Args:
         model (nn.Module): The model.
@@ -107,12 +112,20 @@ def fit(model: nn.Module, weights: Mapping[str, Tensor], part: Literal['all', 't
     if not found.loaded:
         raise no_match(model, weights, source)
     unknown = [name for name in found.dropped if not re.fullmatch(rf'(.*\.)?{OUTPUT_NORM}', name)]
-    if part == 'all':
-        optional = optional_in(model, weights)
-        needed = [name for name in found.new if name not in optional]
-    else:
+    is_headless = not any(is_in(name, LAST_LAYERS) for name in weights)
+    last = {name for name in found.new if is_in(name, LAST_LAYERS) and (
+        weights[name].shape[:1] and weights[name].shape[1:] == own[name].shape[1:] if name in weights else is_headless)}
+    if part == 'the backbone':
         needed = [name for name in found.new if in_backbone(name) and not is_constant(own[name])]
         unknown = [name for name in unknown if in_backbone(name)]
+    else:
+        optional = optional_in(model, weights) | (set() if part == 'all' else last)
+        needed = [name for name in found.new if name not in optional]
+    if needed and all(name in last and name.startswith('head.') for name in needed):
+        got = 'no classifier' if is_headless else f'{len(weights[needed[0]])} classes'
+        count = len(own[needed[0]])
+        raise CheckpointError(f'checkpoint {source} has {got}, but the model has {count} classes: get_model(..., '
+                              f"num_classes={count}) makes an untrained classifier, task='backbone' none")
     if needed:
         shapes = [f'{name} is {list(weights[name].shape)} in place of {list(own[name].shape)}' for name in needed
                   if name in weights]
@@ -120,7 +133,7 @@ def fit(model: nn.Module, weights: Mapping[str, Tensor], part: Literal['all', 't
                             shapes[:1] or names_of_parts(needed, found.loaded)[:5])
     if len(unknown) > MAX_UNEXPECTED_KEYS:
         raise other_network(source, f'{len(unknown)} keys are unknown', unknown[:2])
-    if part != 'all' or found.new or found.dropped:
+    if part == 'the backbone' or found.new or found.dropped:
         print_log(found.describe(source), 'current')
     return found
 

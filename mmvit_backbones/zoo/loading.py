@@ -15,12 +15,12 @@ from mmengine.registry import MODELS, WEIGHT_INITIALIZERS
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from ..errors import CheckpointError, UnknownKeyError
+from ..errors import UnknownKeyError
 from ..utils.openmmlab_models import unwrap_model
 from .checkpoints import read_checkpoint
 from .converters import mvit, swin, vit
 from .converters.layout import Layout
-from .fitting import OUTPUT_NORM, fit, no_match
+from .fitting import OUTPUT_NORM, Part, fit, no_match
 from .settings import setting
 from .source import Weights
 from .state_dicts import OUR_PREFIXES, find_state_dict, strip_prefix
@@ -91,7 +91,7 @@ def load_checkpoint(model: nn.Module, checkpoint: Mapping, source: str, prefix: 
         CheckpointError: See :func:`find_weights` and :func:`load_weights`.
     """
     weights = find_weights(model, checkpoint, source, prefix)
-    load_weights(model, with_own_head(weights, model, source, new_head), source)
+    load_weights(model, weights, source, 'all but the last layers' if new_head else 'all')
 
 
 def find_weights(model: nn.Module, checkpoint: Mapping, source: str, prefix: str | None = None) -> dict[str, Tensor]:
@@ -105,9 +105,7 @@ def find_weights(model: nn.Module, checkpoint: Mapping, source: str, prefix: str
     """
     model = unwrap_model(model)
     own = model.state_dict()
-    weights, layout = find_state_dict(checkpoint, layouts_for(model), own.keys(), source, prefix)
-    if layout is not None:
-        weights = layout.convert(weights, source)
+    weights, _ = find_state_dict(checkpoint, layouts_for(model), own.keys(), source, prefix)
     found = next((each for each in OUR_PREFIXES if any(each + name in weights for name in own)), None)
     if found is None:
         raise no_match(model, weights, source)
@@ -149,14 +147,14 @@ def convert_state_dict(name: str | None, state_dict: Mapping,
     """
     check_task(task)
     layouts = LAYOUTS if name is None else [find_variant(name).family.layout]
-    weights, found = find_state_dict(state_dict, layouts)
-    layout = found if name is None else layouts[0]
+    weights, layout = find_state_dict(state_dict, layouts)
     if not any(isinstance(x, Tensor) for x in weights.values()):
         raise UnknownKeyError('the checkpoint contains no weights')
-    if layout is None:
+    if layout is None and name is None:
         keys = ', '.join(list(weights)[:2])
         raise UnknownKeyError(f'not a published checkpoint of any network; its keys are {keys}, ...')
-    weights = layout.convert(weights)
+    if layout is None:
+        weights = layouts[0].convert(weights)  # which names the key that it does not know
     if task == 'backbone':
         weights = strip_prefix(weights, 'backbone.')
     if task == 'backbone' and name is not None:
@@ -177,38 +175,6 @@ def check_task(task: str) -> None:
 # ---- sizes
 
 
-def with_own_head(weights: Mapping[str, Tensor], model: nn.Module, source: str, new_head: bool
-                  ) -> Mapping[str, Tensor]:
-    """Returns the weights of the checkpoint ``source``, with the model's own head if ``new_head`` asks for it.
-
-    It does if the number of classes differs or the checkpoint has no head. A head that differs otherwise, as in another
-    network, is left as it is.
-
-    Raises:
-        CheckpointError: If the number of classes differs or the head is missing, and ``new_head`` is False.
-    """
-    own = model.state_dict()
-    head = {name: weight for name, weight in own.items() if name.startswith('head.')}
-    others = [name for name, weight in head.items()
-              if isinstance(weights.get(name), Tensor) and weights[name].shape != weight.shape]
-    if any(not weights[name].shape or weights[name].shape[1:] != head[name].shape[1:] for name in others):
-        return weights
-    if others and not new_head:
-        name = others[0]
-        theirs, ours = len(weights[name]), len(head[name])
-        raise CheckpointError(f'checkpoint {source} has {theirs} classes, but the model has {ours}; use get_model(..., '
-                              f'num_classes={ours}) to replace its head with an untrained head')
-    is_headless = bool(head) and not head.keys() & weights.keys()
-    if is_headless and not new_head:
-        raise CheckpointError(f"checkpoint {source} has no classifier for this network; use get_model(..., "
-                              "task='backbone'), or num_classes=NUMBER for an untrained classifier")
-    if others or is_headless:
-        print_log(f'{source}: the head has a different number of classes or is missing; the model has an untrained '
-                  'head', logger='current')
-        weights = {name: weight for name, weight in weights.items() if not name.startswith('head.')} | head
-    return weights
-
-
 def is_stem(weight: Tensor, own: Tensor) -> bool:
     """Returns whether ``weight`` is of a convolution for RGB images, and ``own`` is for other images."""
     return isinstance(weight, Tensor) and weight.ndim == own.ndim == 4 and weight.shape[1] == RGB != own.shape[1]
@@ -225,10 +191,10 @@ def adapt_channels(weight: Tensor, channels: int) -> Tensor:
 # ---- loading
 
 
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str, part: Part = 'all') -> None:
     """Loads a state dict of the checkpoint ``source`` into a model, which may be inside wrappers; see :func:`fit`."""
-    fit(model, weights, 'all', source)
-    unwrap_model(model).load_state_dict(weights, strict=False)
+    new = fit(model, weights, part, source).new
+    unwrap_model(model).load_state_dict({name: x for name, x in weights.items() if name not in new}, strict=False)
 
 
 # ---- for MMEngine
@@ -245,9 +211,7 @@ def read_state(filename: str, map_location: str | None = None) -> dict:
 
 def _as_state(checkpoint: Mapping, source: str) -> dict:
     weights, layout = find_state_dict(checkpoint, [layout for layout in LAYOUTS if not layout.is_shared], (), source)
-    if layout is not None:
-        return dict(state_dict=layout.convert(weights, source))
-    if 'state_dict' not in checkpoint or 'meta' not in checkpoint:
+    if layout or 'state_dict' not in checkpoint or 'meta' not in checkpoint:
         return dict(state_dict=weights)
     meta = {key: value for key, value in checkpoint['meta'].items() if key != 'config'}  # which MMEngine would run
     return {**checkpoint, 'state_dict': weights, 'meta': meta}

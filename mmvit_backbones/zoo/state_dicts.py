@@ -21,9 +21,10 @@ OUR_PREFIXES = 'backbone.', ''
 def find_state_dict(checkpoint: Mapping, layouts: Sequence[Layout] = (), own: Collection[str] = (),
                     source: str = 'the checkpoint', prefix: str | None = None
                     ) -> tuple[dict[str, Tensor], Layout | None]:
-    """Returns the state dict in a checkpoint, and which of the layouts its names have; None for this package's.
+    """Returns the state dict in a checkpoint, and which of the layouts it had; None for this package's.
 
-    Names are without what PyTorch's wrappers add. If nothing fits, the state dict of the whole model is returned.
+    It is converted from that layout, without what PyTorch's wrappers add to names. If nothing fits, it is that of the
+    whole model.
 
     Args:
         checkpoint (Mapping): A state dict, or a dict with one under ``'state_dict'``, ``'model'`` or other keys.
@@ -36,6 +37,7 @@ def find_state_dict(checkpoint: Mapping, layouts: Sequence[Layout] = (), own: Co
 
     Raises:
         CheckpointError: If names fit with another prefix, or with several prefixes, and the weights differ.
+        UnknownKeyError: If a layout has not all keys, or a value in it is not a tensor.
     """
     prefix = clean_name(f'{prefix.rstrip(".")}.') if prefix else ''
     found = dict(_state_dicts(checkpoint))
@@ -54,7 +56,8 @@ def find_state_dict(checkpoint: Mapping, layouts: Sequence[Layout] = (), own: Co
                               'by prefix, in a config init_cfg.prefix (mmvit train --cfg-options '
                               f'model.backbone.init_cfg.prefix=PREFIX, mmvit weights convert --prefix PREFIX){given}')
     start, inside, layout = chosen[0]
-    return strip_prefix(found[start], inside.removesuffix(chosen[0].rest(prefix) or '')), layout
+    weights = strip_prefix(found[start], inside.removesuffix(chosen[0].rest(prefix) or ''))
+    return layout.convert(weights, source) if layout else weights, layout
 
 
 class Place(NamedTuple):

@@ -191,7 +191,7 @@ class TimmBackbone(BaseModule):
 
     def names_of_weights(self) -> list[str]:
         """Returns the names of the parameters that timm's weights have; others exist by the arguments alone."""
-        theirs = names_in_timm(self.name)
+        theirs = timm_network(self.name).state_dict()
         return [name for name, _ in self.named_parameters() if name.removeprefix('model.') in theirs]
 
     def tables_tokens_and_gates(self) -> set[str]:
@@ -325,17 +325,12 @@ def address_of(name: str) -> str:
     return f'https://huggingface.co/{cfg.hf_hub_id}/resolve/main/model.safetensors' if cfg.hf_hub_id else f'{cfg.url}'
 
 
-def names_in_timm(name: str) -> set[str]:
-    """Returns timm's names of the weights of a network that is built without arguments."""
-    return {*timm_network(name).state_dict()}
-
-
 def check_complete(name: str, missing: set[str], file: str | None) -> None:
     """Raises CheckpointError if a file lacks weights of a network; timm says so in its log only.
 
     It may lack what the network only has by its arguments.
     """
-    own = names_in_timm(name) if file and missing else set()
+    own = timm_network(name).state_dict().keys() if file and missing else set()
     lacking = sorted(missing & own)
     if file and lacking:
         weights, _ = find_state_dict(read_checkpoint(file))

@@ -8,7 +8,7 @@ from mmvit_backbones.zoo.building import model_config
 
 from .plan import Plan
 
-BATCH_SIZE, LR_OF_RANDOM_WEIGHTS = 16, 5e-4
+BATCH_SIZE, LR, LR_OF_RANDOM_WEIGHTS = 16, 2e-3, 5e-4
 IMPORTS = ()
 MAGNITUDE = 5  # of RandAugment; 9 in mmpretrain's recipe of Swin, from random weights on ImageNet
 ERASING, ERASES_FROM = 0.25, 50  # probability of random erasing, and the epochs from which it is used

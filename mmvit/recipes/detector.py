@@ -9,7 +9,7 @@ from ..configs.openmmlab_scripts import box_tta
 from ..folders import FolderData
 from .plan import Plan
 
-BATCH_SIZE, LR_OF_RANDOM_WEIGHTS = 2, 5e-4
+BATCH_SIZE, LR, LR_OF_RANDOM_WEIGHTS = 2, 1e-3, 5e-4
 IMPORTS = ()
 STRIDES = [4, 8, 16, 32, 64]  # of mmdet's anchors, and the first four of its RoIs
 NORM = dict(type='GN', num_groups=32)

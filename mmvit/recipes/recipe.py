@@ -24,7 +24,7 @@ from .arguments import ALL, FineTuning, with_option
 from .config_files import write_sections
 from .networks import TIMM, Network, without_weights
 from .plan import Plan
-from .schedule import LR, MOST_LR, MOST_PRETRAINED_LR, PRETRAINED_MULT, Schedule
+from .schedule import MOST_LR, MOST_PRETRAINED_LR, PRETRAINED_MULT, Schedule
 from .starts import Start, find_start
 
 Section = tuple[str, Mapping[str, Any]]  # comment and settings
@@ -56,7 +56,7 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, folder: s
     data = replace(data, val={**data.val, 'metainfo': data.train['metainfo']})
     plan = Plan(given=given, network=network, data=data, size=settle_size(task, given.size),
                 batch_size=given.batch_size or module.BATCH_SIZE, precision=settled['precision'])
-    lr, limit = (LR, MOST_LR) if network.is_pretrained else (module.LR_OF_RANDOM_WEIGHTS, math.inf)
+    lr, limit = (module.LR, MOST_LR) if network.is_pretrained else (module.LR_OF_RANDOM_WEIGHTS, math.inf)
     peak = given.lr or min(lr * math.sqrt(plan.images_per_step * given.accumulate / module.BATCH_SIZE), limit)
     mult = min(PRETRAINED_MULT, MOST_PRETRAINED_LR / peak) if network.is_pretrained else 1.
     model, frame, start = module.make_model(plan), module.make_frame(plan), Start(None, [])

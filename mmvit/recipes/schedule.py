@@ -6,8 +6,8 @@ from ..configs.precisions import PRECISIONS
 from ..configs.tasks import LEAST_GAIN, Task
 from .plan import Plan
 
-# Of new layers, and the factor of pretrained ones, as of DETR's backbone (arXiv 2005.12872); rows of docs/recipes.csv.
-LR, PRETRAINED_MULT = 2e-3, 0.1
+# Of the rate of new layers, for pretrained ones, as of DETR's backbone (arXiv 2005.12872); rows of docs/recipes.csv.
+PRETRAINED_MULT = 0.1
 # The highest of new layers that was measured, and of pretrained ones: at twice of it, MobileNetV2 forgets its weights.
 MOST_LR, MOST_PRETRAINED_LR = 8e-3, 2e-4
 WARM_UP, LEAST_WARM_UP = 0.05, 20  # share of the training; steps from pretrained weights

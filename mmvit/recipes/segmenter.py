@@ -6,7 +6,7 @@ from importlib import import_module
 
 from .plan import Plan
 
-BATCH_SIZE, LR_OF_RANDOM_WEIGHTS = 4, 1e-3
+BATCH_SIZE, LR, LR_OF_RANDOM_WEIGHTS = 4, 2e-3, 1e-3
 HEAD = 'mmvit_backbones.integrations.linear_decode_head'  # registers the decode head, which needs mmseg
 IMPORTS = (HEAD, )
 LOSS = dict(type='CrossEntropyLoss', avg_non_ignore=True)  # the mean over labeled pixels, as in PyTorch

@@ -374,28 +374,23 @@ def naming() -> str:
 
 def recipes() -> str:
     """Returns the results of recipes by tools/dev/measure_recipes.py: from the lowest to the highest network."""
-    floors: dict[str, dict[str, dict[str, list[dict]]]] = {}  # data -> weights -> row -> cells
+    floors: dict[str, dict[str, list[dict]]] = {}  # data -> weights -> cells
     found: dict[tuple, dict[str, list[dict]]] = {}  # data, is_frozen, steps -> weights -> cells of the recipe
     with (ROOT / 'docs/recipes.csv').open(encoding='utf-8', newline='') as file:
         for line in csv.DictReader(file):
             data, weights, row = line['data'], line['weights'], line['row']
-            if line['steps'] == '0' or row.startswith('floor'):
-                floors.setdefault(data, {}).setdefault(weights, {}).setdefault(row, []).append(line)
+            if line['steps'] == '0':
+                floors.setdefault(data, {}).setdefault(weights, []).append(line)
             elif row == 'recipe':
                 group = data, line['is_frozen'] == 'True', int(line['steps'])
                 found.setdefault(group, {}).setdefault(weights, []).append(line)
     shown = []
     for (data, is_frozen, steps), networks in sorted(found.items()):
-        best = [max(rows.values(), key=mean_metric) for weights, rows in floors.get(data, {}).items()
-                if weights in networks]
-        shown.append([RECIPE_DATA[data] + ', frozen' * is_frozen, f'{steps}', interval('metric', best),
+        own = [cells for weights, cells in floors.get(data, {}).items() if weights in networks]
+        shown.append([RECIPE_DATA[data] + ', frozen' * is_frozen, f'{steps}', interval('metric', own),
                       interval('metric', networks.values()), interval('seconds', networks.values()),
                       f'{len(networks)}'])
     return f'\n{table(["data", "steps", "floor", "recipe", "CPU seconds", "networks"], shown)}\n'
-
-
-def mean_metric(lines: list[dict]) -> float:
-    return mean(float(line['metric']) for line in lines)
 
 
 def interval(column: str, networks: Iterable[list[dict]]) -> str:

@@ -32,7 +32,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from mmvit.recipes.schedule import LR
+from mmvit.recipes.classifier import LR
 
 ROOT = Path(__file__).parents[2]
 CSV = ROOT / 'docs/recipes.csv'
@@ -97,10 +97,10 @@ def cells() -> list[Cell]:
     add('camvid', 'mobilenetv2', 1500, [0])
     add('coco', 'lite0', 200, two)
     add('coco', 'lite0', 1000, [0])
-    for lr in 1e-3, 4e-3:  # rates of detectors, and of torchvision's
+    for lr in 2e-3, 4e-3:  # rates of detectors, and of torchvision's
         add('coco', 'lite0', 200, two, lr=lr)
-        add('coco', 'lite0', 200, [0], floor='AdamW', lr=lr / 10)
-        add('coco', 'lite0', 200, [0], floor='SGD', lr=5 * lr)
+    for optimizer, lr in ('AdamW', 1e-4), ('AdamW', 4e-4), ('SGD', 5e-3), ('SGD', 2e-2):
+        add('coco', 'lite0', 200, [0], floor=optimizer, lr=lr)
     for data in classes:  # rates of classifiers: of new layers and of pretrained ones, the warm-up, and beta2
         for lr, mult in product((2e-3, 4e-3), (.05, .1)):
             add(data, 'mobilenetv2', 90, [0], lr=lr, mult=mult)

@@ -112,7 +112,7 @@ def fit(model: nn.Module, weights: Mapping[str, Tensor], part: Part, source: str
     if not found.loaded:
         raise no_match(model, weights, source)
     unknown = [name for name in found.dropped if not re.fullmatch(rf'(.*\.)?{OUTPUT_NORM}', name)]
-    is_headless = not any(is_in(name, LAST_LAYERS) for name in weights)
+    is_headless = not any(is_in(name, LAST_LAYERS) for name in own.keys() & weights.keys())
     last = {name for name in found.new if is_in(name, LAST_LAYERS) and (
         weights[name].shape[:1] and weights[name].shape[1:] == own[name].shape[1:] if name in weights else is_headless)}
     if part == 'the backbone':

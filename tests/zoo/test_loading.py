@@ -64,8 +64,8 @@ def test_a_new_head_keeps_the_backbone(tmp_path):
     with raises(CheckpointError, 'thousand.pth', '5 classes', 'has 1000', 'num_classes=1000'):
         get_model('vitae_tiny', checkpoint=path)
     backbone = {key: x for key, x in own.items() if key.startswith('backbone.')}
-    for name, number in (('five.pth', 5), ('headless.pth', None)):
-        torch.save(backbone | ({'head.fc.weight': torch.zeros(number, 256)} if number else {}), tmp_path / name)
+    for name, layer in (('five.pth', 'head.fc.weight'), ('headless.pth', 'roi_head.bbox_head.fc_cls.weight')):
+        torch.save(backbone | {layer: torch.zeros(5, 256)}, tmp_path / name)
         load_checkpoint(model.backbone, read_checkpoint(str(tmp_path / name)), name)
     headless = get_model('vitae_tiny', checkpoint=str(tmp_path / 'headless.pth'), num_classes=5).state_dict()
     assert all(torch.equal(headless[key], x) for key, x in backbone.items())

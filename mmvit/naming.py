@@ -13,6 +13,7 @@ TAKES = dict(
     train=('network', 'config', 'run'), test=('run', 'checkpoint', 'exported', 'config', 'network'),
     predict=('run', 'checkpoint', 'exported', 'config'), export=('run', 'checkpoint'), config=('config', 'run'),
     benchmark=('network', 'config', 'run'), flops=('network', 'run', 'checkpoint'), draw=('network', 'run'))
+ARGUMENTS = {('export', 'config'): 'config'}  # command and kind -> its argument for what it does not take by name
 EXPORTED_SUFFIX = '.onnx'
 OTHERS = 'resnet50', 'timm:'  # networks of other libraries: a name, and how names begin
 
@@ -64,7 +65,8 @@ def resolve(text: str, command: str) -> str:
     known = dict(network=VARIANTS, config=named_configs())
     near = [near_names(text, known[each], f'{each}s') for each in TAKES[command] if each in known]
     meaning = f'{KINDS[kind]}{path_hint(text)}' if kind else f'none of them{"".join(near)}'
-    remedy = f': pass it as config={text} (--config {text})' if (command, kind) == ('export', 'config') else ''
+    argument = ARGUMENTS.get((command, kind))
+    remedy = f': pass it as {argument}={text} (--{argument} {text})' if argument else ''
     raise UsageError(f'{command} takes {list_kinds(command)}; got {text}, which is {meaning}{remedy}')
 
 

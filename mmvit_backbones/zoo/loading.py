@@ -150,10 +150,10 @@ def convert_state_dict(name: str | None, state_dict: Mapping,
     weights, layout = find_state_dict(state_dict, layouts)
     if not any(isinstance(x, Tensor) for x in weights.values()):
         raise UnknownKeyError('the checkpoint contains no weights')
-    if layout is None and name is None:
-        keys = ', '.join(list(weights)[:2])
-        raise UnknownKeyError(f'not a published checkpoint of any network; its keys are {keys}, ...')
     if layout is None:
+        if name is None:
+            keys = ', '.join(list(weights)[:2])
+            raise UnknownKeyError(f'not a published checkpoint of any network; its keys are {keys}, ...')
         weights = layouts[0].convert(weights)  # which names the key that it does not know
     if task == 'backbone':
         weights = strip_prefix(weights, 'backbone.')

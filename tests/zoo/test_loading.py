@@ -64,13 +64,15 @@ def test_a_new_head_keeps_the_backbone(tmp_path):
     with raises(CheckpointError, 'thousand.pth', '5 classes', 'has 1000', 'num_classes=1000'):
         get_model('vitae_tiny', checkpoint=path)
     backbone = {key: x for key, x in own.items() if key.startswith('backbone.')}
-    for name, layer in (('five.pth', 'head.fc.weight'), ('headless.pth', 'roi_head.bbox_head.fc_cls.weight')):
-        torch.save(backbone | {layer: torch.zeros(5, 256)}, tmp_path / name)
-        load_checkpoint(model.backbone, read_checkpoint(str(tmp_path / name)), name)
-    headless = get_model('vitae_tiny', checkpoint=str(tmp_path / 'headless.pth'), num_classes=5).state_dict()
-    assert all(torch.equal(headless[key], x) for key, x in backbone.items())
-    with raises(CheckpointError, 'headless.pth has no classifier', "task='backbone'", 'num_classes'):
-        get_model('vitae_tiny', checkpoint=str(tmp_path / 'headless.pth'))
+    for name, layer in (('five', 'head.fc.weight'), ('headless', None), (
+            'detector', 'roi_head.bbox_head.fc_cls.weight')):
+        torch.save(backbone | ({layer: torch.zeros(5, 256)} if layer else {}), tmp_path / f'{name}.pth')
+        load_checkpoint(model.backbone, read_checkpoint(str(tmp_path / f'{name}.pth')), name)
+    for file in tmp_path / 'headless.pth', tmp_path / 'detector.pth':
+        headless = get_model('vitae_tiny', checkpoint=str(file), num_classes=5).state_dict()
+        assert all(torch.equal(headless[key], x) for key, x in backbone.items())
+        with raises(CheckpointError, f'{file.name} has no classifier', "task='backbone'", 'num_classes'):
+            get_model('vitae_tiny', checkpoint=str(file))
 
 
 @pytest.mark.parametrize('name, shape', [

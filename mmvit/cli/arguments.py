@@ -9,7 +9,7 @@ import os.path as osp
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..recipes.arguments import FIELDS
+from ..fine_tuning import FIELDS
 from ..utils.limits import SEED, SIDE, Limits
 
 

@@ -13,7 +13,7 @@ Results, with all settings, are written to README.md and plot.png in the output 
 """
 from argparse import ArgumentParser, Namespace
 
-from ..recipes.arguments import COMPARED
+from ..fine_tuning import COMPARED
 from ..utils.limits import COUNT
 from .arguments import add_fine_tuning_arguments, given_options, new_parser, output_folder
 from .docstrings import with_help
@@ -26,7 +26,7 @@ def get_parser() -> ArgumentParser:
     add_fine_tuning_arguments(parser, COMPARED)
     parser.add_argument('--seeds', type=COUNT, default=3, metavar='N')
     parser.add_argument('--out', type=output_folder, default='compare', metavar='FOLDER')
-    return with_help(parser, 'comparing.comparison.compare', 'recipes.arguments.FineTuning')
+    return with_help(parser, 'comparing.comparison.compare', 'fine_tuning.FineTuning')
 
 
 def run(args: Namespace) -> None:

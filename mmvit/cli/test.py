@@ -36,8 +36,8 @@ def get_parser() -> ArgumentParser:
     add_fine_tuning_arguments(parser.add_argument_group('a network that was trained on a folder'),
                               ['class_folder', 'coco_folder', 'seg_folder', 'size'])
     return with_help(parser, 'running.prepare.prepare_test', 'recipes.folder.test_on',
-                     'configs.openmmlab_scripts.testing_config', 'configs.openmmlab_scripts.training_config',
-                     'configs.openmmlab_scripts.shorthand_options')
+                     'running.openmmlab_scripts.testing_config', 'running.openmmlab_scripts.training_config',
+                     'running.openmmlab_scripts.shorthand_options')
 
 
 def output_of(path: str) -> str:

@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ..fine_tuning import OPTIONS, FineTuning
 from ..naming import list_kinds
-from ..recipes.arguments import OPTIONS, FineTuning
 from .arguments import add_fine_tuning_arguments, add_run_arguments, given_to, new_parser
 from .docstrings import with_help
 
@@ -39,14 +39,15 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--tensorboard', action='store_true')
     parser.add_argument('--wandb', action='store_true')
     add_fine_tuning_arguments(parser.add_argument_group('a network and a folder'), OPTIONS)
-    return with_help(parser, 'configs.openmmlab_scripts.training_config', 'configs.openmmlab_scripts.shorthand_options',
-                     'recipes.arguments.FineTuning')
+    return with_help(parser, 'running.openmmlab_scripts.training_config', 'running.openmmlab_scripts.shorthand_options',
+                     'fine_tuning.FineTuning')
 
 
 def run(args: Namespace) -> None:
-    from ..recipes.command import find_fine_tuning, prepare_fine_tuning
+    from ..recipes.command import check_difference, find_fine_tuning, prepare_fine_tuning
     from ..running import shorthand_options, training_config
-    from ..running.prepare import open_training, prepare_training
+    from ..running.openmmlab_scripts import open_training
+    from ..running.prepare import prepare_training
     from .processes import launch
 
     options = {**given_to(training_config, args), **given_to(shorthand_options, args)}
@@ -57,6 +58,7 @@ def run(args: Namespace) -> None:
         if given is not None:
             return prepare_fine_tuning(given, named, processes=processes, check=args.check, **options)
         run = open_training(args.config, args.work_dir, args.resume)
+        check_difference(named, run)
         options.pop('config')
         return nullcontext(prepare_training(run, processes=processes, check=args.check, **options))
 

@@ -18,10 +18,10 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.reading import LAST
 
 from ..configs.tasks import Task, find_task
+from ..fine_tuning import COMPARED, FIELDS, find_difference
 from ..folders.folders import write_file
 from ..inference import Predictor
 from ..recipes import fine_tune
-from ..recipes.arguments import COMPARED, FIELDS, find_difference
 from ..running import train
 from ..running.prepare import prepare_training
 from ..running.rehearsal import rehearse
@@ -107,13 +107,13 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
 
 def check_settings(out: Path, now: Mapping[str, Any], data: str | None) -> None:
     """Raises UsageError if ``out`` has a comparison with other settings or other ``data``, or something else."""
-    runs = [RunFolder.open(None, str(file)) for file in out.glob(f'*/{RECIPE}/*.py')]
+    runs = [RunFolder.open(str(file)) for file in out.glob(f'*/{RECIPE}/*.py')]
     if not runs and (out / REPORT).exists():
         raise UsageError(f'out (--out): {out} has a {REPORT} of something else, which would be replaced; choose '
                          'another folder')
     for run in runs:
         given = {name: now.get(name, FIELDS[name].default) for name in (*COMPARED, 'light')}
-        if found := find_difference(given, run.given or {}):
+        if found := find_difference(given, run.given):
             name, old, new = found
             raise UsageError(f'{out} holds a comparison with {name}={old}, but now {name}={new}; pass the same '
                              'options, or another out (--out)')
@@ -150,7 +150,7 @@ def train_once(recipe: Config, seed: int, task: Task) -> dict:
     """
     work_dir, done = (Path(recipe.work_dir, f'seed{seed}{suffix}') for suffix in ('', '.json'))
     if not done.exists():
-        cfg = prepare_training(RunFolder.open(None, recipe.filename), resume=(work_dir / LAST).is_file(),
+        cfg = prepare_training(RunFolder.open(str(recipe.filename)), resume=(work_dir / LAST).is_file(),
                                work_dir=str(work_dir), seed=seed, checks_data=False)
         hub = train(cfg).message_hub
         times, _ = hub.get_scalar('train/time').data

@@ -1,5 +1,6 @@
 """Loads and checks config files."""
 import os.path as osp
+import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from importlib.util import find_spec
@@ -8,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmvit_backbones.errors import CheckpointNotFoundError, UsageError, first_line
+from mmvit_backbones.errors import UsageError, first_line
 from mmvit_backbones.utils.file_access import problem_of_file
 from mmvit_backbones.utils.installation import config_folder
 from mmvit_backbones.utils.literals import read_values
@@ -52,27 +53,41 @@ def read_config(path: str | Config, needs: Sequence[str] = ()) -> Config:
     return _checked(cfg, needs)
 
 
-def read_saved(source: str, needs: Sequence[str] = (), remedy: str = BY_NAME, origin: str = '') -> Config:
-    """Loads the config that a training saved in its work dir, which is not run.
+def read_saved(source: str, checkpoint: Mapping | None = None, folder: str = '', needs: Sequence[str] = (),
+               remedy: str = BY_NAME, origin: str = '', keeps_start: bool = False) -> Config:
+    """Loads the config of a training, which is not run: that inside its checkpoint, or else the only one beside it.
 
     Args:
-        source (str): The work dir, or a checkpoint in it. Its folder has one file of values (:func:`.read_values`).
+        source (str): The checkpoint, or the work dir of a training that has none.
+        checkpoint (Mapping | None): What is in the checkpoint. Defaults to None: there is none.
+        folder (str): Folder that the name of the config's file has, of a config inside a checkpoint.
         needs (Sequence[str]): Keys.
         remedy (str): How a person names a config, for messages.
-        origin (str): Setting from which nothing is built, and folder in the work dir that may have the config, too,
-            which is then taken of several. Defaults to none.
+        origin (str): Setting from which nothing is built. Defaults to none.
+        keeps_start (bool): Whether the model keeps the weights to start from, which a resumed training records but does
+            not load. Defaults to False.
 
     Raises:
-        UsageError: If there is no such config, or several, or it has more than values and registered classes; or lacks
-            a key.
-        CheckpointNotFoundError: If the checkpoint does not exist.
+        UsageError: If there is no such config, or several, or it has more than values (:func:`.read_values`) and
+            registered classes; or lacks a key.
     """
-    file, text, values = saved_config(source, remedy, origin)
+    meta = (checkpoint or {}).get('meta') or {}
+    text, place = meta.get('cfg'), f'the config in checkpoint {source}'
+    if isinstance(text, str) and text.strip():
+        # MMEngine names a run after the file of its config and the time.
+        name = re.sub(r'_?\d{8}_\d{6}$', '', osp.basename(str(meta.get('experiment_name')))) or 'config'
+        file = Path(folder, f'{name}.py')
+        values, other = read_values(text)
+        if other:
+            raise UsageError(f'{place} has more than values in line {other}; pass its config {remedy}')
+    else:
+        file, text, values = saved_config(source, remedy)
+        place = str(file)
     described = {origin: values.pop(origin)} if origin in values else {}
     try:
-        cfg = read_saved_config(file, text, values)
+        cfg = read_saved_config(file, text, values, keeps_start)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f'{file} {error}; nobody named it, so it may only set values and name registered '
+        raise UsageError(f'{place} {error}; nobody named it, so it may only set values and name registered '
                          f'classes; if you trust it, pass it {remedy}') from error
     cfg.merge_from_dict(described)
     return _checked(cfg, needs)
@@ -121,16 +136,13 @@ def find_config(name: str) -> str:
     raise UsageError(f'config {name} {problem_of_file(name)}{near_names(Path(name).stem, known)}')
 
 
-def saved_config(source: str, remedy: str, origin: str) -> tuple[Path, str, dict[str, Any]]:
-    """Returns the file of values in a work dir, or beside a checkpoint, its text and values: the training's config.
+def saved_config(source: str, remedy: str) -> tuple[Path, str, dict[str, Any]]:
+    """Returns the only file of values in a work dir, or beside a checkpoint, its text and values.
 
     Raises:
         UsageError: If there is none, or more than one.
-        CheckpointNotFoundError: If the checkpoint does not exist.
     """
     folder = Path(source) if osp.isdir(source) else Path(source).parent
-    if '://' not in source and folder != Path(source) and (reason := problem_of_file(source)):
-        raise CheckpointNotFoundError(f'checkpoint {source} {reason}')
     found, others = [], []
     for file in sorted(folder.glob('*.py')) if '://' not in source else ():
         try:
@@ -143,12 +155,11 @@ def saved_config(source: str, remedy: str, origin: str) -> tuple[Path, str, dict
             others.append(f'{file.name} has more than values in line {other}')
         else:
             found.append((file, text, values))
-    own = [each for each in found if origin and (folder / origin / each[0].name).is_file()]
-    if len(own or found) == 1:
-        return (own or found)[0]
+    if len(found) == 1:
+        return found[0]
     reason = (f'are several configs, {", ".join(file.name for file, *_ in found)},' if found else
               f'is no config of values alone ({"; ".join(others[:3])})' if others else 'is no config')
-    place = f'in {source}' if osp.isdir(source) else f'beside checkpoint {source}'
+    place = f'in {source}' if osp.isdir(source) else f'in checkpoint {source} or beside it'
     raise UsageError(f'there {reason} {place}; pass its config {remedy}')
 
 

@@ -1,6 +1,6 @@
-"""Reads configs that nobody named, such as the one beside a checkpoint, and runs nothing that their author chose.
+"""Reads configs that nobody named, such as the one inside a checkpoint, and runs nothing that their author chose.
 
-Such a file is only values. MMEngine calls any function that can be imported, if ``type`` has its name, so that all
+Such a config is only values. MMEngine calls any function that can be imported, if ``type`` has its name, so that all
 names must be of registered classes. What these classes would run themselves is refused.
 """
 import os.path as osp
@@ -26,16 +26,17 @@ NAMING = {'type', 'runner_type', 'constructor', 'strategy', 'norm_layer', 'auto_
 WORDS = {'DW', 'GF', 'conv', 'dilation', 'interpolation_conv', 'last_conv', 'log_trace', 'norm', 'offset', 'tb_trace',
          'value'}
 # Weights to start from, in place of which those of the checkpoint are loaded.
-START = {'init_cfg', 'pretrained', 'pretrained_cfg_overlay', 'load_from', 'resume'}
+INITIAL = {'init_cfg', 'pretrained', 'pretrained_cfg_overlay', 'load_from', 'resume'}
 # Files that MMEngine, PyTorch and NumPy may run.
 CODE = '.py', '.pkl', '.pickle', '.yaml', '.yml', '.pth', '.pt', '.bin', '.ckpt', '.np', '.npy', '.npz'
 PACKAGES = sysconfig.get_path('purelib'), sysconfig.get_path('platlib'), osp.dirname(mmvit_backbones.__file__)
 
 
-def read_saved_config(file: Path, text: str, values: dict[str, Any]) -> Config:
-    """Returns the config in a file of values (:func:`.read_values`) that nobody named, without weights to start from.
+def read_saved_config(file: Path, text: str, values: dict[str, Any], keeps_start: bool = False) -> Config:
+    """Returns the config of values (:func:`.read_values`) that nobody named, without weights to start from.
 
-    The modules in ``custom_imports`` are imported, as MMEngine does for other configs.
+    The modules in ``custom_imports`` are imported, as MMEngine does for other configs. With ``keeps_start``, the model
+    names its weights; who builds it leaves them out (:func:`without_start`).
 
     Raises:
         ValueError: If the values name what is not a registered class, a module that is
@@ -50,6 +51,8 @@ def read_saved_config(file: Path, text: str, values: dict[str, Any]) -> Config:
                 import_quietly(scope)
                 names_of(scope)
                 check(settings)
+        if keeps_start and 'model' in values:
+            settings['model'] = values['model']
         return Config(settings, cfg_text=text, filename=str(file))
     except (ImportError, KeyError) as error:  # of a framework; a key that MMEngine uses itself
         raise ValueError(f'cannot be used: {first_line(error)}') from error
@@ -59,7 +62,7 @@ def without_start(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(map(without_start, value))
     if isinstance(value, dict):
-        return {key: None if key in START else without_start(each) for key, each in value.items()}
+        return {key: None if key in INITIAL else without_start(each) for key, each in value.items()}
     return value
 
 
@@ -107,10 +110,17 @@ def risk_of(where: str, key: Any, value: Any) -> str | None:
 
 
 def is_registered(name: str) -> bool:
-    """Returns whether a name, alone or as in ``mmdet.NAME``, is of a class in a registry that has been imported."""
+    """Returns whether a name is of a class in a registry that has been imported.
+
+    It is that of the registry, as in ``mmdet.NAME``, too; or that of the module, as configs in MMEngine's Python style
+    write it.
+    """
     scope, _, rest = name.partition('.')
     if rest:
-        return rest in names_of(scope)
+        module, _, attribute = name.rpartition('.')
+        found = vars(sys.modules[module]).get(attribute) if module in sys.modules else None
+        return rest in names_of(scope) or any(found is each for registry in registries()
+                                              for each in registry.module_dict.values())
     # MMEngine imports a module of this name if the class is in another registry than it needs.
     return not find_spec(name) and (name in WORDS or name in names_of() or name in import_module('mmcv.ops').__all__)
 
@@ -122,14 +132,19 @@ def names_of(scope: str | None = None) -> set[str]:
     """
     if scope in FRAMEWORKS and find_spec(scope):
         import_module(f'{scope}.registry')
-    modules = [module for name, module in sys.modules.items() if name.endswith('.registry') and module]
-    found = [each for module in modules for each in vars(module).values()
-             if isinstance(each, Registry) and each.name != INFERENCERS.name]
+    found = registries()
     if scope is not None:  # MMEngine imports the package and its registry
         found = [each for each in found if each.scope == scope and f'{scope}.registry' in sys.modules]
         for registry in found:
             registry.import_from_location()
     return {name for registry in found for name in registry.module_dict}
+
+
+def registries() -> list[Registry]:
+    """Returns the registries that have been imported, but those of inferencers."""
+    modules = [module for name, module in sys.modules.items() if name.endswith('.registry') and module]
+    return [each for module in modules for each in vars(module).values()
+            if isinstance(each, Registry) and each.name != INFERENCERS.name]
 
 
 # ---- modules of the user's environment

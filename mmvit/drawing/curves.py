@@ -24,7 +24,7 @@ def draw_curves(cfg: Config) -> list[str]:
         UsageError: If the file cannot be written.
     """
     metric = find_task(cfg.default_scope).metric
-    losses, metrics = read_scalars(cfg.work_dir, metric) if RunFolder(cfg).given is not None else ({}, {})
+    losses, metrics = read_scalars(cfg.work_dir, metric) if RunFolder(cfg).is_recipe else ({}, {})
     if not losses:
         return []
     figure, path = Figure(figsize=(7, 4)), Path(cfg.work_dir, 'curves.png')

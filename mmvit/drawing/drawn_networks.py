@@ -55,7 +55,7 @@ def run_backbone(checkpoint: str, named: Variant | None) -> tuple[Any, Normaliza
     Raises:
         UsageError: If it is another network than the one that is named, or not of this package.
     """
-    cfg = RunFolder.open(checkpoint, needs=('model', )).config
+    cfg = RunFolder.open(checkpoint, ('model', )).config
     config, images = setting_of(cfg)
     variants = variants_of(config, cfg.model.get('head') or {})
     if not variants or named not in (None, *variants):

@@ -66,9 +66,10 @@ class Predictor:
                 config = str(source)
             else:
                 refuse(f'{source}, which is a checkpoint', checkpoint=checkpoint)
-                checkpoint = find_checkpoint(str(source))
-            cfg = RunFolder.open(str(source), config, ('model', 'test_dataloader')).config
-            self.model = PyTorchModel(cfg, source_of(cfg, checkpoint, pretrained), find_device(device))
+                checkpoint = config and find_checkpoint(str(source))
+            run = RunFolder.open(config or str(source), ('model', 'test_dataloader'), mmap=False)
+            self.model = PyTorchModel(run.config, source_of(run.config, checkpoint or run.file, pretrained),
+                                      find_device(device), run.checkpoint)
         self.task, details = self.model.task, self.model.details
         self.classes, self.palette = list(details['classes']), [tuple(color) for color in details['palette']]
         self.category_ids = details.get('category_ids')

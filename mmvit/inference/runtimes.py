@@ -1,6 +1,6 @@
 """Runs checkpoints with PyTorch, and exported models with ONNX Runtime or OpenVINO."""
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -42,11 +42,12 @@ class PyTorchModel:
 
     runtime = 'eager'
 
-    def __init__(self, cfg: Config, checkpoint: str, device: str | torch.device = 'cpu') -> None:
+    def __init__(self, cfg: Config, checkpoint: str, device: str | torch.device = 'cpu',
+                 state: Mapping | None = None) -> None:
         self.cfg, framework = cfg, cfg.default_scope
         self.task = find_task(framework).output
         use_framework(framework)
-        state = read_checkpoint(checkpoint)
+        state = state or read_checkpoint(checkpoint)
         self.module = build_model(cfg)
         load_checkpoint(self.module, state, checkpoint)
         self.module.to(device).eval()

@@ -20,10 +20,10 @@ from mmvit_backbones.utils.initialization import loads_weights
 from mmvit_backbones.utils.openmmlab_models import init_weights, log_from
 
 from ..configs.files import merge_options
-from ..configs.openmmlab_scripts import bfloat16_options
 from ..configs.tasks import find_task
 from ..inference.runtimes import find_device
 from ..naming import kind_of
+from ..running.openmmlab_scripts import bfloat16_options
 from ..running.pytorch_errors import pytorch_errors_named
 from ..running.run_folder import RunFolder
 from ..utils.frameworks import build_model, named, use_framework
@@ -45,7 +45,7 @@ def measure_whole_models(names: Sequence[str], size: int | Sequence[int] | None,
     """Returns the time and the memory of a step of the training of whole models; see :func:`.benchmark`."""
     if others := [name for name in names if not is_whole(name)]:
         raise UsageError(f'{others[0]} is no config or work dir; whole models are measured alone')
-    cfgs = {name: RunFolder.open(None, name, ('model', 'optim_wrapper')).config for name in names}
+    cfgs = {name: RunFolder.open(name, ('model', 'optim_wrapper')).config for name in names}
     frameworks = {cfg.default_scope for cfg in cfgs.values()}
     if len(frameworks) != 1:
         raise UsageError(f'configs must be of one framework, got those of {" and ".join(sorted(frameworks))}')

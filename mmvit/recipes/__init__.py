@@ -2,7 +2,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .arguments import FineTuning
+from ..fine_tuning import FineTuning
 
 if TYPE_CHECKING:
     from .folder import fine_tune, save, summary, test_on

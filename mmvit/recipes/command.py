@@ -13,14 +13,15 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.variants import VARIANTS
 
 from ..configs.files import named_configs
-from ..configs.openmmlab_scripts import tracker_options
+from ..configs.settings import find
 from ..configs.tasks import TASKS, find_task
+from ..fine_tuning import FIELDS, OPTIONS, FineTuning, find_difference, with_option
 from ..naming import resolve
-from ..running.prepare import open_resumed, prepare_training
-from ..running.run_folder import RunFolder
+from ..running.openmmlab_scripts import tracker_options
+from ..running.prepare import prepare_training
+from ..running.run_folder import RunFolder, open_resumed
 from ..running.work_dir import holds_training, reserve_work_dir
 from ..utils.devices import has_mixed_precision
-from .arguments import FIELDS, OPTIONS, FineTuning, find_difference, with_option
 from .folder import plan_fine_tuning, summary
 from .recipe import name_work_dir
 
@@ -43,7 +44,8 @@ def find_fine_tuning(config: str, given: Mapping[str, Any], data_root: str | Non
             follows from an argument.
     """
     own = [name for name in given if FIELDS[name].metadata['key']]
-    if resolve(config, 'train') == 'network':
+    kind = resolve(config, 'train')
+    if kind == 'network':
         if not any(given.get(task.argument) for task in TASKS):
             detector = f'{find_task("detector").config}_{VARIANTS[config].short_name}' if config in VARIANTS else ''
             example = f', e.g. {detector}' if detector in named_configs() else ''
@@ -63,7 +65,7 @@ def find_fine_tuning(config: str, given: Mapping[str, Any], data_root: str | Non
             option = '--amp' if precision == 'float16' else '--bf16'
             raise UsageError(f'precision={precision} ({option}): MMEngine has no mixed precision on {get_device()}')
         return FineTuning(network=config, **given)
-    if own:
+    if own and kind == 'config':
         option = 'pretrained=False (--no-pretrained)' if given[own[0]] is False else with_option(own[0])
         raise UsageError(f'{option} is for a network and a folder, but {config} is a config; set '
                          f'{FIELDS[own[0]].metadata["key"]} with cfg_options (--cfg-options). A recipe with other '
@@ -110,17 +112,28 @@ def prepare_fine_tuning(given: FineTuning, named: Mapping[str, Any], *, processe
             run, others = RunFolder.create(config), {}
             print(*summary(config), f'config      {config.filename}', sep='\n', flush=True)
         else:
-            run = open_resumed(work_dir)
+            run = open_resumed(work_dir, resume)
             check_difference(dict(named, network=given.network), run)
             moved = osp.realpath(folder) != osp.realpath(run.data_folder)
-            others = dict(cfg_options=options, tensorboard=tensorboard, wandb=wandb,
-                          data_root=folder if moved else None)
+            others = {name: value for name, value in others.items() if name in ('seed', 'precision', 'compile')}
+            others |= dict(cfg_options=options, tensorboard=tensorboard, wandb=wandb,
+                           data_root=folder if moved else None)
         yield prepare_training(run, processes=processes, check=check, checks_data=not is_new, resume=resume, **others)
 
 
 def check_difference(given: Mapping[str, Any], run: RunFolder) -> None:
-    """Raises UsageError if an argument of a fine-tuning differs from that of the training that goes on."""
-    if found := find_difference(given, run.given or {}):
+    """Raises UsageError if an argument of a fine-tuning differs from that of the training that goes on.
+
+    One that was not given may have the value that the recipe chose.
+    """
+    given = {name: value for name, value in given.items()
+             if find(run.config, FIELDS[name].metadata['key'].partition(' ')[0]) != value}
+    if not run.is_recipe:
+        own = [name for name in given if not FIELDS[name].metadata.get('is_of_run')]
+        if own:
+            raise UsageError(f'{with_option(own[0])} is for a network and a folder, and {run.config.work_dir} is the '
+                             'training of a config')
+    elif found := find_difference(given, run.given):
         name, before, value = found
         what = f'{name}={before}' if before is not None else f'no {name}'
         raise UsageError(f'work dir {run.config.work_dir} holds a training with {what}, which resuming cannot change, '

@@ -5,8 +5,8 @@ and masks if the data has some.
 """
 import math
 
-from ..configs.openmmlab_scripts import box_tta
 from ..folders import FolderData
+from ..running.openmmlab_scripts import box_tta
 from .plan import Plan
 
 BATCH_SIZE, LR, LR_OF_RANDOM_WEIGHTS = 2, 1e-3, 5e-4

@@ -12,14 +12,14 @@ from mmengine.config import Config
 from mmvit_backbones.errors import UsageError
 
 from ..configs.files import datasets_of, metrics_of
-from ..configs.openmmlab_scripts import shorthand_options
 from ..configs.tasks import choose_task, find_task
+from ..fine_tuning import FineTuning, with_option
 from ..folders import read_folder
 from ..folders.record import write_record
+from ..running.openmmlab_scripts import shorthand_options
 from ..running.run_folder import RECIPE, RunFolder
 from ..running.work_dir import check_new
 from ..utils.frameworks import import_quietly
-from .arguments import FineTuning, with_option
 from .networks import Network, find_network
 from .recipe import MODULES, make_recipe, name_work_dir, settle_size
 
@@ -124,7 +124,7 @@ def test_on(run: RunFolder, *, class_folder: str | None = None, coco_folder: str
             or a step that another size changes was edited.
     """
     cfg, folders = deepcopy(run.config), dict(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
-    if run.given is None:
+    if not run.is_recipe:
         name = next((name for name, value in folders.items() if value), 'size')
         raise UsageError(f'{with_option(name)} is for a network and a folder, from which '
                          f'{cfg.filename} was not made; set test_dataloader and test_evaluator with '
@@ -138,7 +138,7 @@ def test_on(run: RunFolder, *, class_folder: str | None = None, coco_folder: str
     if size is not None:
         has_masks = 'segm' in metrics_of(cfg, 'val')[0].get('metric', ())
         before, after = (MODULES[task.name].make_pipelines(settle_size(task, each), has_masks)
-                         for each in (run.given.get('size'), size))
+                         for each in (run.given.size, size))
         for dataset in datasets_of(cfg, 'test'):
             dataset['pipeline'] = resize(dataset['pipeline'], before['test_pipeline'], after['test_pipeline'])
         if 'tta_pipeline' in after:
@@ -155,7 +155,7 @@ def use_folder(cfg: Config, run: RunFolder, argument: str, folder: str, out: str
     if found == []:
         cfg.merge_from_dict(shorthand_options(cfg, data_root=folder))
         return
-    if found and (run.given or {}).get('val_fraction') and osp.realpath(folder) == osp.realpath(run.data_folder):
+    if found and run.given.val_fraction and osp.realpath(folder) == osp.realpath(run.data_folder):
         raise UsageError(f'{argument}={folder} has changed since the training, which split it at random: '
                          f'{"; ".join(found)}; without it, the validation images of the training are tested')
     classes = tuple(datasets_of(cfg, 'val')[0]['metainfo']['classes'])

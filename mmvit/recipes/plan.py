@@ -2,8 +2,8 @@
 import math
 from dataclasses import dataclass
 
+from ..fine_tuning import FineTuning
 from ..folders import FolderData
-from .arguments import FineTuning
 from .networks import Network
 
 MOST_EPOCHS, FEWEST_EPOCHS, FEW_IMAGES = 100, 12, 1000

@@ -16,11 +16,11 @@ from mmvit_backbones.errors import UsageError
 from ..configs.files import merge_options
 from ..configs.machine import KEYS, OF_MACHINE, find_settings_here, make_loading
 from ..configs.tasks import Task
+from ..fine_tuning import ALL, FineTuning, with_option
 from ..folders import FolderData
 from ..running.run_folder import RECIPE
 from ..utils.limits import SIDE
 from . import classifier, detector, segmenter
-from .arguments import ALL, FineTuning, with_option
 from .config_files import write_sections
 from .networks import TIMM, Network, without_weights
 from .plan import Plan

@@ -21,11 +21,10 @@ from mmvit_backbones.zoo.loading import find_weights
 from mmvit_backbones.zoo.source import Weights
 from mmvit_backbones.zoo.state_dicts import strip_prefix
 
+from ..running.run_folder import START
 from ..utils.distributed import warn
 from ..utils.frameworks import quiet, use_framework
 from .networks import Network, call_unweighted, without_weights
-
-START = 'start.pth'  # beside a recipe: the weights of another training without the last layers
 
 
 class Start(NamedTuple):

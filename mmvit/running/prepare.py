@@ -8,47 +8,18 @@ from mmengine.config import Config
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import check_file
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
-from mmvit_backbones.zoo.reading import LAST, find_checkpoint
+from mmvit_backbones.zoo.reading import find_checkpoint
 
 from ..configs.official import config_of_network
-from ..configs.openmmlab_scripts import testing_config, training_config
 from ..configs.outputs import check_test_outputs
 from ..configs.settings import check_settings
 from ..folders.data_set_files import check_data
 from ..naming import kind_of, list_kinds, path_hint, resolve
 from ..utils.distributed import is_first_process, warn
+from .openmmlab_scripts import test_dir_of, testing_config, training_config
 from .rehearsal import rehearse
 from .run_folder import RunFolder
 from .work_dir import check_new, holds_training
-
-
-def open_training(config: str, work_dir: str | None = None, resume: str | bool = False) -> RunFolder:
-    """Returns the run of a config, or with ``resume`` that in the work dir of a training, to go on with it.
-
-    Args:
-        config (str): File or name of a config, or the work dir.
-        work_dir (str | None): The work dir that was named, too. Defaults to None.
-        resume (str | bool): Whether the training is to go on, or from which checkpoint. Defaults to False.
-
-    Raises:
-        UsageError: If the config cannot be read, or there is nothing to go on with.
-    """
-    if resolve(config, 'train') != 'run':
-        return RunFolder.open(None, config)
-    if not resume:
-        raise UsageError(f'{config} is a folder; to go on with the training in it, pass resume=True (--resume)')
-    if work_dir is not None and osp.realpath(work_dir) != osp.realpath(config):
-        raise UsageError(f'work_dir (--work-dir) must be {config}, whose training goes on, got {work_dir}')
-    return open_resumed(config)
-
-
-def open_resumed(work_dir: str) -> RunFolder:
-    """Returns the run in a work dir, to go on with it; raises UsageError if it has no checkpoint or config."""
-    if not osp.isfile(osp.join(work_dir, LAST)):
-        raise UsageError(f'nothing to resume: {work_dir} has no {LAST}; pass the network and the folder, or the config')
-    run = RunFolder.open(work_dir, remedy='first: mmvit train CONFIG --work-dir RUN --resume')
-    run.config.work_dir = work_dir
-    return run
 
 
 def prepare_training(run: RunFolder, *, processes: int = 1, check: bool = False, checks_data: bool = True,
@@ -68,17 +39,17 @@ def prepare_training(run: RunFolder, *, processes: int = 1, check: bool = False,
             number of processes; or if ``resume`` is to go on with a folder that has changed.
         CheckpointError: If the checkpoint to start from does not fit.
     """
-    cfg = training_config(run.config, resume=resume, **options)
+    cfg = training_config(run, resume=resume, **options)
     check_processes(cfg, processes)
     check_settings(cfg)
     if checks_data and not check_folder(RunFolder(cfg)):
         check_data(cfg, ['train', 'val'])
-    if is_first_process() and run.given is not None:
+    if is_first_process() and run.is_recipe:
         if not resume:
             check_new(cfg.work_dir)
         if not check and not holds_training(cfg.work_dir):
             run.copy_to(cfg.work_dir)
-    is_timed = run.given is not None and processes == 1 and not resume
+    is_timed = run.is_recipe and processes == 1 and not resume
     if check and (told := rehearse(cfg, processes, is_timed=is_timed)):
         print(told, flush=True)
     if resume and not cfg.resume and is_first_process():
@@ -88,8 +59,8 @@ def prepare_training(run: RunFolder, *, processes: int = 1, check: bool = False,
 
 def check_processes(cfg: Config, processes: int) -> None:
     """Raises UsageError if a recipe is for another number of processes."""
-    given = RunFolder(cfg).given
-    made_for = processes if given is None else given.get('processes', 1)
+    run = RunFolder(cfg)
+    made_for = run.given.processes if run.is_recipe else processes
     if made_for != processes:
         raise UsageError(f'{cfg.filename} is for processes={made_for} (--processes {made_for}), from which its steps '
                          f'and its learning rate follow, got {processes}; start {made_for}, or make it for '
@@ -129,7 +100,7 @@ def prepare_test(config: str, checkpoint: str | None, *, with_data: Callable[...
         CheckpointError: If the checkpoint cannot be read.
     """
     run, weights = find_tested(config, checkpoint)
-    base, work_dir = run.config, work_dir or default_work_dir(run)
+    base, work_dir = run.config, work_dir or test_dir_of(run.config)
     if with_data:
         base = with_data(run, out=osp.join(work_dir, 'data'))
     elif found := run.list_changes():
@@ -152,20 +123,12 @@ def find_tested(config: str, checkpoint: str | None) -> tuple[RunFolder, str]:
     if checkpoint is not None:
         config = config_of_network(config, checkpoint) or config
         resolve(config, 'config')
-        return RunFolder.open(None, config), find_checkpoint(checkpoint)
+        return RunFolder.open(config), find_checkpoint(checkpoint)
     if resolve(config, 'test') in ('config', 'network'):
         raise UsageError(f'test takes {list_kinds("test")} with a CHECKPOINT; got {config} without one'
                          f'{path_hint(config)}')
     checkpoint = find_checkpoint(config)
     run = RunFolder.open(config, remedy=f'first: mmvit test CONFIG {checkpoint}')
     if is_first_process():
-        print(f'checkpoint  {checkpoint}\nconfig      {run.config.filename}', flush=True)
+        print(f'checkpoint  {checkpoint}, with the config inside it', flush=True)
     return run, checkpoint
-
-
-def default_work_dir(run: RunFolder) -> str:
-    """Returns the folder ``test`` in that of the training, whose files must not be replaced."""
-    if osp.exists(osp.join(run.path, LAST)):  # the config is of a run, which may have been moved
-        return osp.join(run.path, 'test')
-    name = osp.splitext(osp.basename(str(run.config.filename)))[0]
-    return osp.join(run.config.get('work_dir') or osp.join('work_dirs', name), 'test')

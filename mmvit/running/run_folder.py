@@ -2,60 +2,98 @@
 import os.path as osp
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
-from mmvit_backbones.errors import UsageError
+from mmvit_backbones.errors import CheckpointNotFoundError, UsageError
 from mmvit_backbones.utils.file_access import check_outputs
+from mmvit_backbones.zoo.checkpoints import WEB, read_checkpoint
+from mmvit_backbones.zoo.reading import LAST, find_checkpoint, last_of
 
-from ..configs.files import BY_NAME, SPLITS, datasets_of, is_config, merge_options, metrics_of, read_config, read_saved
+from ..configs.files import BY_NAME, SPLITS, datasets_of, merge_options, metrics_of, read_config, read_saved
+from ..fine_tuning import FineTuning
 from ..folders.folders import write_file
 from ..folders.record import RECORD, find_changes
+from ..naming import kind_of
+from .checkpoints import whole_one_named
 from .work_dir import check_new
 
 RECIPE = 'recipe'  # setting of a config, and the folder of its file, its lists and the record of the data
+START = 'start.pth'  # beside a recipe: the weights of another training without the last layers
 
 
 @dataclass(frozen=True)
 class RunFolder:
     """The folder of a run, and its config; that of a network and a folder of data has a folder ``recipe`` in it.
 
+    The config of a run is the one inside the checkpoint that is used: it was there when the checkpoint was written, and
+    no test changes it. Before the first checkpoint, it is the recipe.
+
     Args:
         config (Config): The config of the run; it is of the folder in which its file is, or of that around ``recipe``.
+        file (str | None): The checkpoint whose config it is. Defaults to None: of a config that a person named.
+        checkpoint (Mapping | None): What is in it. Defaults to None.
     """
 
     config: Config
+    file: str | None = None
+    checkpoint: Mapping | None = field(default=None, repr=False)
 
     @classmethod
-    def open(cls, source: str | None, config: str | Config | None = None, needs: Sequence[str] = (),
-             options: Mapping | None = None, remedy: str = BY_NAME) -> 'RunFolder':
-        """Returns the run of ``config``, or else of the config that a training saved in its work dir, which is not run.
-
-        Its lists and annotations are those in its folder, which may have been moved.
+    def open(cls, source: str | Config, needs: Sequence[str] = (), options: Mapping | None = None,
+             remedy: str = BY_NAME, mmap: bool = True) -> 'RunFolder':
+        """Returns a run that a person named, where it lies now: with its own lists, start and work dir.
 
         Args:
-            source (str | None): Work dir of a training, or a checkpoint in it.
-            config (str | Config | None): Config that a person named, or that was read; or the work dir of a training.
+            source (str | Config): Work dir of a training, for its best checkpoint; a checkpoint, or an exported file
+                beside one; a config, which is run; or what was read of a config.
             needs, options: As for :func:`.read_config`.
             remedy (str): How a person names a config, for messages.
+            mmap (bool): Whether the checkpoint is mapped, for callers that do not load it. Defaults to True.
 
         Raises:
-            UsageError: If there is no such config, or several, or it has more than values and registered classes; and
-                as :func:`.read_config`.
-            CheckpointNotFoundError: If the checkpoint does not exist.
+            UsageError: As :func:`.read_config` and :func:`.read_saved`.
+            CheckpointError: If the checkpoint does not exist or cannot be read.
         """
-        if isinstance(config, str) and osp.isdir(config) and not is_config(config):
-            config, source = None, config
-        if config is None and source is None:
-            raise UsageError('pass the work dir of a training or a checkpoint, or a config (--config) with '
-                             'pretrained=True (--pretrained)')
-        run = cls(read_saved(str(source), needs, remedy, RECIPE) if config is None else read_config(config, needs))
-        if run.given is not None:
-            run._use_own_lists()
+        if isinstance(source, Config) or kind_of(source) == 'config':
+            run = cls(read_config(source, needs))
+            run._take_place()
+            is_saved = isinstance(source, str) and 'launcher' in run.config  # which only a finished config has
+            if is_saved and osp.isfile(osp.join(run.path, LAST)):
+                run._begin_again()
+        else:
+            source = osp.dirname(source) or '.' if kind_of(source) == 'exported' else source
+            try:
+                file = find_checkpoint(source)
+            except CheckpointNotFoundError:  # the training may have been stopped before its first one
+                if not osp.isdir(source):
+                    raise
+                file = None
+            folder = source if osp.isdir(source) else osp.dirname(source)
+            run = cls.of_checkpoint(file, folder, mmap, needs=needs, remedy=remedy)
         merge_options(run.config, options)
+        return run
+
+    @classmethod
+    def of_checkpoint(cls, file: str | None, folder: str, mmap: bool = True, **options: Any) -> 'RunFolder':
+        """Returns the run of a checkpoint, with the config inside it.
+
+        Args:
+            file (str | None): The checkpoint. None: of a training without one, the config that it saved.
+            folder (str): Folder of the run.
+            mmap (bool): As for :meth:`open`.
+            **options: ``needs``, ``remedy`` and ``keeps_start`` of :func:`.read_saved`.
+        """
+        has_config = file is not None and ('://' not in file or file.startswith(WEB))
+        checkpoint = read_checkpoint(str(file), mmap=mmap) if has_config else None
+        run = cls(read_saved(file or folder, checkpoint, folder, origin=RECIPE, **options), file, checkpoint)
+        if file is not None and '://' in file:
+            run.config.work_dir = None
+        else:
+            run._take_place(is_run=True)
         return run
 
     @classmethod
@@ -77,9 +115,22 @@ class RunFolder:
         return osp.dirname(folder) if osp.basename(folder) == RECIPE else folder
 
     @property
-    def given(self) -> Mapping[str, Any] | None:
-        """Returns the arguments of a network and a folder from which the config was made; None for other configs."""
-        return self.config.get(RECIPE)
+    def is_recipe(self) -> bool:
+        """Returns whether the run is of a network and a folder."""
+        return self.config.get(RECIPE) is not None
+
+    @property
+    def given(self) -> FineTuning:
+        """Returns the arguments of a network and a folder from which the config was made.
+
+        Raises:
+            UsageError: If the setting ``recipe`` has others.
+        """
+        try:
+            return FineTuning(**self.config.to_dict()[RECIPE])
+        except TypeError as error:
+            raise UsageError(f'{self.config.filename}: recipe must be the arguments of a network and a folder: '
+                             f'{error}') from error
 
     @property
     def data_folder(self) -> str:
@@ -103,12 +154,62 @@ class RunFolder:
         if osp.dirname(osp.abspath(str(self.config.filename))) == own and osp.realpath(own) != osp.realpath(other):
             shutil.copytree(own, other, dirs_exist_ok=True)
 
-    def _use_own_lists(self) -> None:
-        cfg, lists = self.config, osp.join(self.path, RECIPE)
-        for part in [part for split in SPLITS for part in (*datasets_of(cfg, split), *metrics_of(cfg, split))]:
-            place, name = osp.split(osp.join(part.get('data_root') or '', part.get('ann_file') or ''))
-            if osp.basename(place) == RECIPE and osp.isfile(own := osp.join(lists, name)):
-                part['ann_file'] = own
-        is_recipe = osp.dirname(osp.abspath(str(cfg.filename))) == lists
-        if is_recipe and osp.realpath(self.path) != osp.realpath(cfg.get('work_dir') or ''):
+    def _take_place(self, is_run: bool = False) -> None:
+        """Gives a run that may have been moved or copied the lists, the start and the work dir of its folder."""
+        cfg, own = self.config, osp.join(self.path, RECIPE)
+        if self.is_recipe:
+            for part in [part for split in SPLITS for part in (*datasets_of(cfg, split), *metrics_of(cfg, split))]:
+                place, name = osp.split(osp.join(part.get('data_root') or '', part.get('ann_file') or ''))
+                if osp.basename(place) == RECIPE and osp.isfile(file := osp.join(own, name)):
+                    part['ann_file'] = file
+            if osp.basename(cfg.get('load_from') or '') == START and osp.isfile(file := osp.join(own, START)):
+                cfg.load_from = file
+            is_run = is_run or osp.dirname(osp.abspath(str(cfg.filename))) == own
+        if is_run and osp.realpath(self.path) != osp.realpath(cfg.get('work_dir') or ''):
             cfg.work_dir = self.path
+
+    def _begin_again(self) -> None:
+        """Lets the config that MMEngine saved at the last start of a training start it from the beginning."""
+        cfg, start = self.config, osp.join(self.path, RECIPE, START)
+        own = osp.realpath(osp.dirname(cfg.get('load_from') or '')) == osp.realpath(self.path)
+        if cfg.get('resume') or own:  # of a training that went on
+            cfg.resume, cfg.load_from = False, start if osp.isfile(start) else None
+        self._take_place(is_run=True)
+
+
+def open_resumed(work_dir: str, resume: str | bool = True) -> RunFolder:
+    """Returns the run in a work dir, to go on with it, with the config inside the checkpoint from which it does.
+
+    Args:
+        work_dir (str): The work dir.
+        resume (str | bool): The checkpoint, or a folder for its last one. Defaults to True: the work dir's last one.
+
+    Raises:
+        UsageError: If there is no checkpoint or config.
+        CheckpointError: If the checkpoint cannot be read.
+    """
+    file = resumed_checkpoint(work_dir, resume)
+    if file is None:
+        raise UsageError(f'nothing to resume: {work_dir} has no {LAST}; pass the network and the folder, or the config')
+    with whole_one_named(file):
+        return RunFolder.of_checkpoint(file, work_dir, remedy='first: mmvit train CONFIG --work-dir RUN --resume',
+                                       keeps_start=True)
+
+
+def resumed_checkpoint(work_dir: str, resume: str | bool) -> str | None:
+    """Returns the checkpoint from which a training goes on; None if there is none in its work dir.
+
+    Raises:
+        UsageError: If a folder that was named has none.
+        CheckpointNotFoundError: If ``last_checkpoint`` names a missing file.
+    """
+    is_named = resume not in (True, 'auto')
+    path = Path(str(resume)) if is_named else Path(work_dir, LAST)
+    path = path / LAST if path.is_dir() else path
+    if path.name != LAST:
+        return str(path)
+    if path.is_file():
+        return last_of(path)
+    if is_named:
+        raise UsageError(f'nothing to resume: work dir {resume} has no {LAST}')
+    return None

@@ -23,7 +23,7 @@ from .checkpoints import warn_of_others
 from .pytorch_errors import pytorch_errors_named
 from .ranks import init_processes
 from .run_folder import RunFolder
-from .runners import runner_type
+from .runners import CheckedRunner, Testing, runner_type
 from .terminal import shown_briefly
 from .unread_images import unread_image_named
 from .work_dir import lock_work_dir, unused_second
@@ -74,7 +74,6 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
         UsageError: If the checkpoint was trained with the test's classes in another order.
         TrainingError: If a mask has a label that is no class.
     """
-    check_copy(cfg)
     check_test_outputs(cfg)
     with running(cfg, verbose, 'test') as runner:
         metrics = runner.test()
@@ -101,9 +100,9 @@ def running(cfg: Config, verbose: bool, *splits: str) -> Iterator[Any]:
     work_dir = cfg.work_dir if is_training else None
     with (full_disk_named(f'work dir {cfg.work_dir}', TrainingError if is_training else UsageError),
           lock_work_dir(cfg.work_dir) if is_training and is_first_process() else nullcontext(), safe_loading()):
-        is_brief = not verbose and RunFolder(cfg).given is not None
+        is_brief = not verbose and RunFolder(cfg).is_recipe
         with named(f'config {cfg.filename}'), pytorch_errors_named(work_dir=work_dir):  # of a model too large, too
-            runner: Any = build_runner(cfg, is_brief)
+            runner: Any = build_runner(cfg, is_brief, CheckedRunner if is_training else Testing)
         for hook in (OwnFilesHook, LabelRangeHook) if is_training else (LabelRangeHook, ):
             if not any(isinstance(each, hook) for each in runner.hooks):
                 runner.register_hook(hook())
@@ -123,8 +122,8 @@ def faults_named(runner: Any, *splits: str) -> Iterator[None]:
         yield
 
 
-def build_runner(cfg: Config, is_quiet: bool = False) -> AnyRunner:
-    """Builds the runner of a config; no two runners that are built here write to the same logs.
+def build_runner(cfg: Config, is_quiet: bool = False, kind: type[CheckedRunner] = CheckedRunner) -> AnyRunner:
+    """Builds the runner of a config of a kind; no two runners that are built here write to the same logs.
 
     With ``is_quiet``, it is built without a word. MMEngine names the folder after the second in
     which the runner is built, and runners of one process share a visualizer, which writes the metrics, if its name is
@@ -137,4 +136,4 @@ def build_runner(cfg: Config, is_quiet: bool = False) -> AnyRunner:
         cfg = deepcopy(cfg)
         del cfg.visualizer['name']  # MMEngine's default is the name of the log
     with quiet() if is_quiet else nullcontext(), unused_second(cfg):
-        return runner_type(cfg.get('runner_type', 'Runner')).from_cfg(cfg)
+        return runner_type(cfg.get('runner_type', 'Runner'), kind).from_cfg(cfg)

@@ -1,9 +1,11 @@
 """MMEngine's runners as trainings and tests use them."""
+import os.path as osp
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
+from mmengine.config import ConfigDict
 from mmengine.device import get_device
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.model import revert_sync_batchnorm
@@ -17,6 +19,7 @@ from mmvit_backbones.engine import CompileHook, InterruptHook
 from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.utils.openmmlab_models import unwrap_model
 
+from ..configs.saved import without_start
 from ..configs.settings import check_schedule
 from ..utils.frameworks import named
 from .checkpoints import check_start, use_tested, whole_one_named
@@ -49,6 +52,9 @@ class CheckedRunner(Base):
     processes = 1  # among which the batches of the train loader are still to be divided
 
     def build_model(self, model: Any) -> nn.Module:
+        # Whether a training goes on, and from what, MMEngine keeps to itself.
+        if self.cfg.get('resume') and self.cfg.get('load_from'):
+            model = ConfigDict(without_start(model))
         built = super().build_model(model)
         check_channels(built)
         return built
@@ -76,7 +82,7 @@ class CheckedRunner(Base):
         except CheckpointError as error:
             remedy = ('pass another file as pretrained (--pretrained), or pretrained=False (--no-pretrained) for '
                       'random weights'
-                      if RunFolder(self.cfg).given is not None else
+                      if RunFolder(self.cfg).is_recipe else
                       'see docs/zoo.md for available weights, or set model.backbone.init_cfg=None for random weights')
             raise UsageError(f'pretrained weights: {error}; {remedy}') from error
 
@@ -121,6 +127,13 @@ class CheckedRunner(Base):
             for hook in self.hooks:
                 if isinstance(hook, (CompileHook, InterruptHook)):
                     hook.restore()
+
+
+class Testing(CheckedRunner):
+    """A test, which leaves the config that MMEngine saved for a training in the same work dir."""
+
+    def dump_config(self) -> None:
+        self.cfg.dump(osp.join(self.log_dir, osp.basename(self.cfg.filename or 'config.py')))
 
 
 def runner_type(name: str = 'Runner', kind: type[CheckedRunner] = CheckedRunner) -> type[CheckedRunner]:

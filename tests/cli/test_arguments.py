@@ -97,7 +97,7 @@ def test_every_argument_has_help(subcommand, capsys):
 def test_help_of_options_is_that_of_the_arguments_of_the_function():
     texts = {action.dest: action.help for action in parser_of('compare')._actions}
     assert texts['seeds'] == 'runs per network (default: 3)'
-    assert texts['size'] == arguments_of('recipes.arguments.FineTuning')['size']  # documented as that of fine_tune
+    assert texts['size'] == arguments_of('fine_tuning.FineTuning')['size']  # documented as that of fine_tune
     assert '100 epochs' in texts['epochs']
 
 

@@ -3,6 +3,7 @@ import json
 import sys
 
 import pytest
+import torch
 from helpers import raises
 from mmengine.config import Config
 
@@ -13,7 +14,6 @@ from mmvit.configs.files import (
     merge_options,
     metrics_of,
     read_config,
-    read_saved,
 )
 from mmvit.naming import path_hint
 from mmvit.running.run_folder import RunFolder
@@ -45,25 +45,22 @@ def test_a_name_is_one_of_the_packages_configs_or_a_file(tmp_path, monkeypatch):
 def test_the_config_beside_a_checkpoint_is_found(tmp_path):
     checkpoint = str(tmp_path / 'epoch_1.pth')
     with raises(CheckpointError, checkpoint, 'does not exist'):
-        read_saved(checkpoint)
-    for name in 'epoch_1.pth', 'last_checkpoint':
-        (tmp_path / name).touch()
-    for path in checkpoint, 'https://example.org/a.pth':
+        RunFolder.open(checkpoint)
+    torch.save(dict(state_dict={}, meta={}), checkpoint)
+    (tmp_path / 'last_checkpoint').write_text(checkpoint)
+    for path in checkpoint, 'official://rest_lite':
         with raises(UsageError, path, 'no config', '--config'):
-            read_saved(path)
+            RunFolder.open(path)
     (tmp_path / 'train.py').write_text('print(1)')  # a program, which must not run
     (tmp_path / 'notes.py').write_text('not Python')
     with raises(UsageError, checkpoint, 'no config', 'train.py', 'notes.py', '--config'):
-        read_saved(checkpoint)
+        RunFolder.open(checkpoint)
     (tmp_path / 'reswin.py').write_text('# of a training\ndefault_scope = "mmpretrain"\n')
     for source in checkpoint, str(tmp_path):
-        assert read_saved(source).filename == str(tmp_path / 'reswin.py')
+        assert RunFolder.open(source).config.filename == str(tmp_path / 'reswin.py')
     (tmp_path / 'rest.py').touch()
     with raises(UsageError, checkpoint, 'reswin.py', 'rest.py', '--config'):
-        read_saved(checkpoint)
-    (tmp_path / 'recipe').mkdir()
-    (tmp_path / 'recipe/reswin.py').touch()
-    assert RunFolder.open(checkpoint).config.filename == str(tmp_path / 'reswin.py')
+        RunFolder.open(checkpoint)
 
 
 @pytest.mark.parametrize('change, needs, words', [

@@ -4,10 +4,12 @@ from copy import deepcopy
 from pathlib import Path
 
 import pytest
+import torch
 from helpers import raises
 from mmengine.config import Config
 
-from mmvit.configs.files import read_config, read_saved
+from mmvit.configs.files import read_config
+from mmvit.running.run_folder import RunFolder
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.literals import read_values
 
@@ -24,14 +26,23 @@ BASE = dict(
     url='https://example.org', load_from='https://example.org/a.pth', resume=True)
 
 
-def saved(folder: Path, text: str = '', **changes) -> str:
-    """Writes a config as MMEngine does, with ``text`` at its end, and a checkpoint; returns the checkpoint."""
+PLACES = pytest.mark.parametrize('place', ['inside', 'beside'])
+
+
+def saved(folder: Path, place: str, text: str = '', **changes) -> str:
+    """Writes a config as MMEngine does, with ``text`` at its end, inside or beside a checkpoint; returns this."""
     cfg = Config(deepcopy(BASE), format_python_code=False)
     cfg.merge_from_dict({key.replace('__', '.'): value for key, value in changes.items()})
     folder.mkdir(exist_ok=True)
-    (folder / 'config.py').write_text(f'{cfg.pretty_text}\n{text}')
-    (folder / 'a.pth').touch()
+    text = f'{cfg.pretty_text}\n{text}'
+    if place == 'beside':
+        (folder / 'config.py').write_text(text)
+    torch.save(dict(state_dict={}, meta=dict(cfg=text) if place == 'inside' else {}), folder / 'a.pth')
     return str(folder / 'a.pth')
+
+
+def read(checkpoint: str) -> Config:
+    return RunFolder.open(checkpoint).config
 
 
 @pytest.fixture
@@ -59,9 +70,8 @@ def test_what_mmengine_writes_is_read(value, tmp_path):
 @pytest.mark.parametrize('name', ['imagenet_refiner_vit_s', 'mask_rcnn_reswin_t', 'upernet_vitae_s'])
 def test_saved_configs_have_the_values_that_they_had(name, tmp_path, frameworks):
     cfg = read_config(name)
-    cfg.dump(str(tmp_path / 'a.py'))
-    (tmp_path / 'a.pth').touch()
-    found = read_saved(str(tmp_path / 'a.pth')).to_dict()
+    torch.save(dict(state_dict={}, meta=dict(cfg=cfg.pretty_text)), tmp_path / 'a.pth')
+    found = read(str(tmp_path / 'a.pth')).to_dict()
     start = found['model']['backbone'].pop('init_cfg', None)
     assert start is None and found['test_dataloader'] == cfg.to_dict()['test_dataloader']
     assert found['model']['backbone'].items() <= cfg.to_dict()['model']['backbone'].items()
@@ -73,9 +83,10 @@ def test_saved_configs_have_the_values_that_they_had(name, tmp_path, frameworks)
     f'a = -{CALL}', f'a[{CALL}] = 1', f'def a(b={CALL}): pass', f'a = 1 if {CALL} else 2',
     'a = dict({1: 2}, 3)', 'a = {**dict()}',
     f'a = {{"b\': {CALL}, \'c": 1}}', 'a = model', 'a = 1 + 1', 'a = b = 1'])
-def test_a_file_of_more_than_values_is_left_alone(text, evil):
-    with raises(UsageError, 'config.py', 'values', 'line', '--config'):
-        read_saved(saved(evil, text))
+@PLACES
+def test_more_than_values_is_left_alone(place, text, evil):
+    with raises(UsageError, 'config.py' if place == 'beside' else 'a.pth', 'values', 'line', '--config'):
+        read(saved(evil, place, text))
     assert not Path(MADE).exists()
 
 
@@ -104,22 +115,35 @@ def test_a_file_of_more_than_values_is_left_alone(text, evil):
     *(dict(custom_imports__imports=names) for names in (
         ['beside'], 'beside', ['package.registry'], ['package'], ['os'], ['antigravity'], ['__main__'],
         ['mmengine.__main__'], ['.beside'], ['missing_module'], 3, [['beside']]))], ids=str)
-def test_what_is_no_registered_class_of_the_environment_is_refused(changes, evil):
-    with raises(UsageError, 'config.py', '--config'):
-        read_saved(saved(evil, **changes))
+@PLACES
+def test_what_is_no_registered_class_of_the_environment_is_refused(place, changes, evil):
+    with raises(UsageError, 'config.py' if place == 'beside' else 'a.pth', '--config'):
+        read(saved(evil, place, **changes))
     assert not Path(MADE).exists() and not {'beside', 'package', 'antigravity'} & sys.modules.keys()
 
 
-def test_own_classes_and_what_replaces_nothing_stay(evil, monkeypatch):
+@pytest.mark.parametrize('name', [
+    'mmcv.transforms.LoadImageFromFile', 'mmpretrain.datasets.LoadImageFromFile',
+    'mmcv.transforms.loading.LoadImageFromFile'])
+def test_a_class_may_have_the_name_of_its_module(name, evil, frameworks):
+    """As configs in MMEngine's Python style have it."""
+    steps = [dict(type=name), dict(type='mmpretrain.datasets.transforms.PackInputs')]
+    cfg = read(saved(evil, 'inside', test_dataloader__dataset__pipeline=steps))
+    assert cfg.test_dataloader.dataset.pipeline[0].type == name
+
+
+@PLACES
+def test_own_classes_and_what_replaces_nothing_stay(place, evil, monkeypatch):
     (evil.parent / 'own/own_classes.py').write_text(
         'from mmengine.registry import MODELS\n@MODELS.register_module(force=True)\nclass OwnNeck: pass\n')
     monkeypatch.syspath_prepend(evil.parent / 'own')
     checkpoint = saved(
-        evil, custom_imports__imports=['own_classes'],
+        evil, place, custom_imports__imports=['own_classes'],
         model__neck=dict(type='OwnNeck', init_cfg=dict(type='Pretrained')),
         model__backbone__pretrained_cfg_overlay=dict(file='weights.pth'),
         model__head=dict(type='OwnNeck', pretrained='https://example.org'))
-    cfg = read_saved(checkpoint)
+    cfg = read(checkpoint)
     assert cfg.model.neck == dict(type='OwnNeck', init_cfg=None) and cfg.model.head.pretrained is None
     assert cfg.get('load_from') is None and cfg.test_dataloader.dataset.data_root == 'data (1)'
-    assert read_config(str(evil / 'config.py')).load_from == BASE['load_from']
+    if place == 'beside':
+        assert read_config(str(evil / 'config.py')).load_from == BASE['load_from']

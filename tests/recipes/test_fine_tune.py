@@ -22,9 +22,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmvit.configs import machine
 from mmvit.configs.files import datasets_of, metrics_of
+from mmvit.fine_tuning import FIELDS, OPTIONS, find_difference
 from mmvit.folders.data_set_files import check_data
 from mmvit.recipes import FineTuning, fine_tune, save
-from mmvit.recipes.arguments import FIELDS, OPTIONS, find_difference
 from mmvit.recipes.command import find_fine_tuning
 from mmvit.recipes.folder import plan_fine_tuning
 from mmvit.recipes.networks import RESNET50

@@ -17,7 +17,10 @@ from mmengine.config import Config
 from PIL import Image
 from subcommands import call
 
+from mmvit import Predictor
 from mmvit.recipes import fine_tune, save
+from mmvit.running import test as run_test
+from mmvit.running import testing_config, training_config
 from mmvit.running.locks import lock_file
 from mmvit.running.run_folder import RunFolder
 from mmvit.running.work_dir import TAKEN, holds_training, reserve_work_dir
@@ -141,12 +144,62 @@ def test_another_network_is_not_resumed(other, place):
         call('train', other, '--no-pretrained', *OPTIONS, '--work-dir', WORK_DIR, '--resume', '--check')
 
 
-def test_a_config_of_a_run_is_not_run(place):
-    config = WORK_DIR / 'rest_lite_classifier.py'
-    config.write_text(f'{config.read_text(encoding="utf-8")}\nopen("run", "w")\n', encoding='utf-8')
-    with raises(UsageError, 'more than values'):
-        call('train', WORK_DIR, '--resume')
-    assert not (place / 'run').exists()
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize('named', [WORK_DIR / 'recipe/rest_lite_classifier.py', WORK_DIR])
+def test_a_test_changes_nothing_of_its_run(named, place):
+    before, scores = files(WORK_DIR), Predictor(WORK_DIR)('data/a/0.png')[0].to_dict()
+    for number, options in enumerate((dict(tta=True), dict(out='x.pkl'), dict(work_dir=str(WORK_DIR)))):
+        run_test(testing_config(str(named), str(WORK_DIR), cfg_options={
+            'default_hooks.logger.interval': number + 1}, **options))
+    assert files(WORK_DIR) == before and list(WORK_DIR.glob('test/*/vis_data'))
+    assert Predictor(WORK_DIR)('data/a/0.png')[0].to_dict() == scores
+    call('export', WORK_DIR, place / 'model.onnx')
+
+
+def test_a_copied_run_is_its_own(place):
+    shutil.copytree(WORK_DIR, 'copy')
+    config, = Path('copy/recipe').glob('*.py')
+    resumed = [training_config(each, resume=True) for each in (str(config), 'copy')]
+    tested = [testing_config(each, 'copy') for each in (str(config), 'copy')]
+    for cfg in (*resumed, *tested):
+        lists = [Path(part.dataset.ann_file).resolve() for part in (cfg.train_dataloader, cfg.val_dataloader)]
+        assert all(path.parent == (place / 'copy/recipe') and path.is_file() for path in lists)
+        assert Path(cfg.load_from).resolve().parent == place / 'copy'
+    assert all(Path(cfg.work_dir).resolve() == place / 'copy' for cfg in resumed)
+    assert all(Path(cfg.work_dir).resolve() == place / 'copy/test' for cfg in tested)
+
+
+def test_a_checkpoint_alone_brings_its_config(place, capsys):
+    (place / 'empty').mkdir()
+    shutil.copy(WORK_DIR / 'epoch_1.pth', 'empty/epoch_1.pth')
+    call('predict', 'data/a/0.png', '--checkpoint', 'empty/epoch_1.pth', '--out-dir', 'drawn')
+    call('test', 'empty/epoch_1.pth')
+    assert 'accuracy/top1' in capsys.readouterr().out and list(place.glob('empty/test/*'))
+
+
+def test_a_saved_config_starts_its_training_from_the_beginning(place):
+    """MMEngine saves that of a training that goes on with its checkpoint."""
+    call('train', WORK_DIR, '--resume')
+    saved = WORK_DIR / 'rest_lite_classifier.py'
+    assert Config.fromfile(saved).resume
+    cfg = training_config(str(saved), work_dir='new')
+    assert not cfg.resume and cfg.load_from is None and cfg.work_dir == 'new'
+
+
+def test_what_changes_when_a_training_goes_on_is_said(place, capsys):
+    again = 'train', WORK_DIR, '--resume', '--check'
+    for options, words in ((['--seed', '9'], ['seed', '9']), (['--lr', '1'], ['lr=1.0', '--work-dir']),
+                           (['--epochs', '3'], ['epochs=1', 'epochs=3'])):
+        with raises(UsageError, *words):
+            call(*again, *options)
+    call(*again, '--no-amp', '--batch-size', '4')  # as before
+    assert 'changed' not in capsys.readouterr().out
+    call(*again, '--compile', '--cfg-options', 'default_hooks.logger.interval=7')
+    told = [line.split(maxsplit=1)[1] for line in capsys.readouterr().out.splitlines() if line.startswith('changed')]
+    assert 'default_hooks.logger.interval: 20 -> 7' in told and any('CompileHook' in line for line in told)
 
 
 def change_a_byte(path: Path) -> None:
@@ -221,9 +274,14 @@ def opened(monkeypatch) -> Counter:
     return opened
 
 
-def test_a_training_that_goes_on_reads_its_config_once(place, opened):
+def test_the_config_of_a_run_is_that_inside_its_checkpoint(place, opened):
+    """No file in the work dir is read as a config, or run."""
+    for name in 'rest_lite_classifier.py', 'other.py':
+        (WORK_DIR / name).write_text('open("run", "w")\n', encoding='utf-8')
+    opened.clear()
     call('train', *NETWORK, *OPTIONS, '--resume', '--check')
-    assert opened['rest_lite_classifier.py'] == 1
+    call('test', WORK_DIR, '--check')
+    assert not opened['rest_lite_classifier.py'] and not opened['other.py'] and not (place / 'run').exists()
 
 
 def test_everything_is_opened_and_built_once(tmp_path, monkeypatch, opened):

@@ -29,13 +29,13 @@ import torch
 import yaml
 
 import mmvit_backbones
+from mmvit.fine_tuning import FIELDS, OPTIONS
 from mmvit.folders.class_folder import CLASS_RULES
 from mmvit.folders.coco_rules import COCO_RULES
 from mmvit.folders.rasters import RASTER_RULES
 from mmvit.folders.rules import HALF, Rule
 from mmvit.folders.seg_folder import SEG_RULES
 from mmvit.naming import TAKES, list_kinds
-from mmvit.recipes.arguments import FIELDS, OPTIONS
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.messages import markdown_table

@@ -23,8 +23,8 @@ def get_parser() -> ArgumentParser:
     add_fine_tuning_arguments(parser, [*FOLDERS, *OF_FOLDERS])
     parser.add_argument('--data-root', metavar='FOLDER')
     add_config_options(parser)
-    return with_help(parser, 'folders.data_set_files.folder_problems', 'configs.openmmlab_scripts.shorthand_options',
-                     'recipes.arguments.FineTuning')
+    return with_help(parser, 'folders.data_set_files.folder_problems', 'running.openmmlab_scripts.shorthand_options',
+                     'fine_tuning.FineTuning')
 
 
 def run(args: Namespace) -> None:

@@ -2,7 +2,6 @@
 import os.path as osp
 from collections.abc import Mapping
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
@@ -10,15 +9,17 @@ from mmengine.config import Config, ConfigDict
 from mmvit_backbones.engine.atomic import PREFIX
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.openmmlab_models import type_name
-from mmvit_backbones.zoo.reading import LAST, find_checkpoint, last_of
+from mmvit_backbones.zoo.reading import find_checkpoint
 
+from ..configs.files import LOADERS, SPLITS, check_parts, datasets_of, merge_options, metrics_of, read_config
+from ..configs.machine import settle_here
+from ..configs.precisions import PRECISIONS
+from ..configs.settings import TRACKERS, find
+from ..configs.tasks import find_task
+from ..naming import resolve
 from ..utils.distributed import warn
-from .files import LOADERS, SPLITS, check_parts, datasets_of, merge_options, metrics_of, read_config
-from .machine import settle_here
-from .outputs import check_copy
-from .precisions import PRECISIONS
-from .settings import TRACKERS, find
-from .tasks import find_task
+from .changes import tell_changes
+from .run_folder import RunFolder, open_resumed, resumed_checkpoint
 
 TRAINING = 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper'
 TESTING = 'model', 'test_dataloader', 'test_cfg', 'test_evaluator'
@@ -29,15 +30,16 @@ FLIPPED_BOXES = dict(type='PackDetInputs', meta_keys=(
     'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction'))
 
 
-def training_config(config: str | Config, *, work_dir: str | None = None, resume: str | bool = False,
+def training_config(config: str | Config | RunFolder, *, work_dir: str | None = None, resume: str | bool = False,
                     precision: str | None = None, auto_scale_lr: bool = False,
                     cfg_options: Mapping[str, Any] | None = None, launcher: str = 'none', **shorthands) -> Config:
     """Returns the config that ``tools/train.py`` of the config's framework hands to the runner.
 
     Args:
-        config (str | Config): Config file, or the name of a config of this package, or what was read of it.
-        work_dir (str | None): Folder for checkpoints and logs. Defaults to None: the config's, or else
-            ``work_dirs/NAME``.
+        config (str | Config | RunFolder): Config file, or the name of a config of this package, or what was read of it;
+            or with ``resume`` the work dir of a training, whose config is inside its checkpoint.
+        work_dir (str | None): Folder for checkpoints and logs. Defaults to None: that of the run, or the config's, or
+            else ``work_dirs/NAME``.
         resume (str | bool): True or 'auto' resumes from the last checkpoint in the work dir, and starts a new run if
             there is none; a path resumes from this checkpoint. Defaults to False.
         precision (str | None): Mixed precision in 'float16', or as in OpenMMLab's scripts the ``dtype`` of the config's
@@ -51,7 +53,8 @@ def training_config(config: str | Config, *, work_dir: str | None = None, resume
     Raises:
         UsageError: If the config cannot be read, lacks a key, or an option does not fit it.
     """
-    cfg = read_config(config, TRAINING)
+    run = config if isinstance(config, RunFolder) else open_training(config, work_dir, resume)
+    cfg = read_config(run.config, TRAINING)
     settle_here(cfg, 'float32' if precision == 'float32' else None)
     precise = bfloat16_options(cfg) if precision == 'bfloat16' else {}
     cfg_options = {**shorthand_options(cfg, **shorthands), **precise, **(cfg_options or {})}
@@ -64,14 +67,9 @@ def training_config(config: str | Config, *, work_dir: str | None = None, resume
         if not (is_classifier and 'loss_scale' in cfg.optim_wrapper):
             cfg.optim_wrapper.loss_scale = 'dynamic'
     if resume:
-        is_named = resume not in (True, 'auto')
-        path = Path(resume if is_named else cfg.work_dir)
-        file = path / LAST if path.is_dir() else path
-        if is_named and file.name == LAST and not file.is_file():
-            raise UsageError(f'nothing to resume: work dir {resume} has no {LAST}')
-        cfg.resume = is_named or file.is_file()
-        if cfg.resume:
-            cfg.load_from = last_of(file) if file.name == LAST else resume
+        checkpoint = resumed_checkpoint(cfg.work_dir, resume)
+        cfg.resume = checkpoint is not None
+        cfg.load_from = checkpoint if cfg.resume else cfg.get('load_from')
     if auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise UsageError(f'auto_scale_lr needs auto_scale_lr.base_batch_size, which {cfg.filename} does not set')
@@ -80,7 +78,29 @@ def training_config(config: str | Config, *, work_dir: str | None = None, resume
         merge_options(cfg, cfg_options)
         _set_loaders(cfg, LOADERS, persistent_workers=True)
     check_parts(cfg, TRAINING)
+    if cfg.get('resume') and cfg.get('load_from'):
+        tell_changes(cfg, run.checkpoint if run.file == cfg.load_from else None)
     return cfg
+
+
+def open_training(config: str | Config, work_dir: str | None = None, resume: str | bool = False) -> RunFolder:
+    """Returns the run of a config, or with ``resume`` that of a work dir, to go on with it.
+
+    Args:
+        config (str | Config): File or name of a config, or what was read of it; or the work dir.
+        work_dir (str | None): The work dir that was named, too. Defaults to None.
+        resume (str | bool): Whether the training is to go on, or from which checkpoint. Defaults to False.
+
+    Raises:
+        UsageError: If the config cannot be read, or there is nothing to go on with.
+    """
+    if isinstance(config, Config) or resolve(config, 'config') == 'config':
+        return RunFolder.open(config)
+    if not resume:
+        raise UsageError(f'{config} is a folder; to go on with the training in it, pass resume=True (--resume)')
+    if work_dir is not None and osp.realpath(work_dir) != osp.realpath(config):
+        raise UsageError(f'work_dir (--work-dir) must be {config}, whose training goes on, got {work_dir}')
+    return open_resumed(config, resume)
 
 
 def bfloat16_options(cfg: Config) -> dict[str, Any]:
@@ -103,9 +123,11 @@ def testing_config(config: str | Config, checkpoint: str, *, work_dir: str | Non
     has no curves, and may run where they are not installed.
 
     Args:
-        config (str | Config): Config file, or the name of a config of this package, or what was read of it.
+        config (str | Config): Work dir of a training or its checkpoint, in which is its config; or a config file, or
+            the name of a config of this package, or what was read of it.
         checkpoint (str): File or URL of the weights, or the work dir of a training, for its best checkpoint.
-        work_dir (str | None): Folder for logs and metrics. Defaults to None: the config's, or else ``work_dirs/NAME``.
+        work_dir (str | None): Folder for logs and metrics. Defaults to None: ``test`` in the work dir of the training,
+            or of the config.
         out (str | None): Where predictions are saved: a ``.pkl`` file, or for mmseg a folder of label images.
         show (bool): Whether to show the predictions in a window. Defaults to False.
         show_dir (str | None): Folder for drawings of the predictions, with the meaning of the framework's script: mmdet
@@ -118,12 +140,12 @@ def testing_config(config: str | Config, checkpoint: str, *, work_dir: str | Non
     Raises:
         UsageError: If the config cannot be read, lacks a key, or an option does not fit it.
     """
-    cfg = read_config(config, TESTING)
+    cfg = RunFolder.open(config, TESTING).config
     cfg_options = {**shorthand_options(cfg, **shorthands), **(cfg_options or {})}
     framework = cfg.default_scope
     if framework != 'mmpretrain':
         merge_options(cfg, cfg_options)
-    _set_run(cfg, work_dir, launcher)
+    _set_run(cfg, work_dir or test_dir_of(cfg), launcher)
     cfg.load_from, cfg.resume = find_checkpoint(checkpoint), False
     if tta and (show or show_dir) and framework == 'mmpretrain':
         raise UsageError('tta cannot be combined with show (--show) and show_dir (--show-dir): mmpretrain draws no '
@@ -143,7 +165,6 @@ def testing_config(config: str | Config, checkpoint: str, *, work_dir: str | Non
     if backends and not any(key.startswith('visualizer.vis_backends') for key in cfg_options):
         cfg.visualizer.vis_backends = [backend for backend in backends if type_name(backend) not in TRACKERS]
     check_parts(cfg, TESTING)
-    check_copy(cfg)
     return cfg
 
 
@@ -181,11 +202,20 @@ def tracker_options(framework: str, tensorboard: bool = False, wandb: bool = Fal
 
 
 def _set_run(cfg: Config, work_dir: str | None, launcher: str) -> None:
-    cfg.launcher = launcher
-    if work_dir is not None:
-        cfg.work_dir = work_dir
-    elif cfg.get('work_dir') is None:
-        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(cfg.filename))[0])
+    cfg.launcher, cfg.work_dir = launcher, work_dir or work_dir_of(cfg)
+
+
+def work_dir_of(cfg: Config) -> str:
+    """Returns the work dir of a config, by default ``work_dirs/NAME``."""
+    return cfg.get('work_dir') or osp.join('work_dirs', osp.splitext(osp.basename(cfg.filename))[0])
+
+
+def test_dir_of(cfg: Config) -> str:
+    """Returns the folder ``test`` in the work dir of a config, in which no file of a training is replaced."""
+    return osp.join(work_dir_of(cfg), 'test')
+
+
+test_dir_of.__test__ = False  # of pytest  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def _set_loaders(cfg: Config, loaders: tuple[str, ...], **defaults) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal
 
-from ..configs.precisions import PRECISIONS
-from ..configs.tasks import Task, choose_task
-from ..utils.limits import ABOVE_ZERO, COUNT, FRACTION, SEED, SIDE, Limits
+from .configs.precisions import PRECISIONS
+from .configs.tasks import Task, choose_task
+from .utils.limits import ABOVE_ZERO, COUNT, FRACTION, SEED, SIDE, Limits
 
 ALL = 'all'
 DATA, LENGTH = 'train_dataloader.dataset', 'train_cfg.max_{} and the ends of param_scheduler'
@@ -106,11 +106,11 @@ class FineTuning:
     early_stop: int | None = declare(None, 'custom_hooks', COUNT, metavar='N')
     ema: bool = declare(False, 'custom_hooks')
     light: bool = declare(False, 'model.roi_head')
-    seed: int | None = declare(None, limits=SEED)
+    seed: int | None = declare(None, limits=SEED, is_of_run=True)
     layer_decay: float | None = declare(None, 'optim_wrapper.paramwise_cfg.decay_rate',
                                         Limits(0, 1, '(]', is_whole=False), metavar='FACTOR', is_compared=True)
-    precision: str | None = declare(None, limits=Limits(words=tuple(PRECISIONS)))
-    compile: bool = declare(False)
+    precision: str | None = declare(None, limits=Limits(words=tuple(PRECISIONS)), is_of_run=True)
+    compile: bool = declare(False, is_of_run=True)
     workers: int | None = declare(None, limits=Limits(0))
     processes: int = declare(1, limits=COUNT, is_of_run=True)
     work_dir: str | None = declare(None, is_of_run=True)
@@ -141,7 +141,7 @@ def with_option(name: str) -> str:
     return f'{name} (--{name.replace("_", "-")})'
 
 
-def find_difference(given: Mapping[str, Any], recorded: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+def find_difference(given: Mapping[str, Any], recorded: FineTuning) -> tuple[str, Any, Any] | None:
     """Returns the first argument that differs from the recorded ones, its recorded and its given value.
 
     A folder may have been moved, and one value is the list of it.
@@ -150,7 +150,7 @@ def find_difference(given: Mapping[str, Any], recorded: Mapping[str, Any]) -> tu
         return list(value) if isinstance(value, (list, tuple)) else [value]
 
     for name, value in given.items():
-        before, about = recorded.get(name, FIELDS[name].default), FIELDS[name].metadata
+        before, about = getattr(recorded, name), FIELDS[name].metadata
         may_differ = about.get('is_of_run') or about.get('one_of') == 'folder' and before and value
         if not may_differ and listed(before) != listed(value):
             return name, before, value

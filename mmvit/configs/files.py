@@ -60,7 +60,8 @@ def read_saved(source: str, checkpoint: Mapping | None = None, folder: str = '',
     Args:
         source (str): The checkpoint, or the work dir of a training that has none.
         checkpoint (Mapping | None): What is in the checkpoint. Defaults to None: there is none.
-        folder (str): Folder that the name of the config's file has, of a config inside a checkpoint.
+        folder (str): Folder of the file that a config inside a checkpoint is taken for. Defaults to
+            ``work_dirs/NAME``.
         needs (Sequence[str]): Keys.
         remedy (str): How a person names a config, for messages.
         origin (str): Setting from which nothing is built. Defaults to none.
@@ -76,7 +77,7 @@ def read_saved(source: str, checkpoint: Mapping | None = None, folder: str = '',
     if isinstance(text, str) and text.strip():
         # MMEngine names a run after the file of its config and the time.
         name = re.sub(r'_?\d{8}_\d{6}$', '', osp.basename(str(meta.get('experiment_name')))) or 'config'
-        file = Path(folder, f'{name}.py')
+        file = Path(folder or osp.join('work_dirs', name), f'{name}.py')
         values, other = read_values(text)
         if other:
             raise UsageError(f'{place} has more than values in line {other}; pass its config {remedy}')

@@ -66,8 +66,8 @@ def export_model(model: str | Path | None, path: str | Path, *, config: str | No
         model (str | Path | None): The work dir of a training, for its best checkpoint; a file or a URL of a checkpoint;
             or None with ``config`` and ``pretrained``.
         path (str | Path): File to write, with the suffix ``.onnx``.
-        config (str | None): Config file, or the name of a config. Defaults to None, which uses the config that the
-            training saved beside the checkpoint.
+        config (str | None): Config file, or the name of a config. Defaults to None, which uses the one inside the
+            checkpoint.
         pretrained (bool | str): True to load the authors' weights, or the tag of other published weights. Defaults to
             False.
         cfg_options (dict | None): Settings that replace those of the config, e.g. ``{'model.test_cfg.mode': 'whole'}``.

@@ -23,7 +23,7 @@ class Predictor:
             name of a config, together with ``checkpoint`` or ``pretrained``; or a model exported by ``mmvit export``
             (``.onnx``).
         config (str | None): Config for a checkpoint: a file or the name of a config. Defaults to None, which uses the
-            config that the training saved beside the checkpoint.
+            one inside the checkpoint.
         checkpoint (str | None): Checkpoint for a config: a file or a URL.
         pretrained (bool | str): True to load the authors' weights for a config, or the tag of other published weights.
             Defaults to False.

@@ -32,30 +32,24 @@ def tell_changes(cfg: Config, checkpoint: Mapping | None = None) -> None:
     """
     with whole_one_named(cfg.load_from):
         meta = (checkpoint or read_checkpoint(cfg.load_from, mmap=True)).get('meta') or {}
-    before, _ = read_values(str(meta.get('cfg') or ''))
-    settled = [KEYS[name] for name in cfg.get(OF_MACHINE) or ()]
-    changes = dict(differences(without_start(before), without_start(cfg.to_dict()))) if before else {}
-    changes = {key: change for key, change in changes.items() if not any(each.match(key) for each in settled)}
-    _, seed = changes.pop(SEED, (None, None))
-    if RunFolder(cfg).is_recipe and seed not in (None, meta.get('seed')):
-        raise UsageError(f'seed (--seed) of a training that goes on is that of its checkpoint {cfg.load_from}, '
-                         f'{meta.get("seed")}, got {seed}; another work_dir (--work-dir) starts a training with it')
-    if is_first_process():
-        for key, (old, new) in changes.items():
-            print(f'changed     {key}: {old!r} -> {new!r}', flush=True)
+    before, now = (dict(flat(without_start(values))) for values in (
+        read_values(str(meta.get('cfg') or ''))[0] or cfg.to_dict(), cfg.to_dict()))
+    of_machine = [KEYS[name] for name in cfg.get(OF_MACHINE) or ()]
+    changes = [key for key in {**before, **now} if before.get(key) != now.get(key) and not (
+        key.partition('.')[0] in OF_START or PLACES & {*key.split('.')} or any(each.match(key) for each in of_machine))]
+    if SEED in changes and RunFolder(cfg).is_recipe and now.get(SEED) not in (None, meta.get('seed')):
+        raise UsageError(f'seed (--seed) of a training that goes on is {meta.get("seed")}, as in {cfg.load_from}, got '
+                         f'{now[SEED]}; another work_dir (--work-dir) starts a training with it')
+    for key in changes if is_first_process() else ():
+        if key != SEED:
+            print(f'changed     {key}: {before.get(key)!r} -> {now.get(key)!r}', flush=True)
 
 
-def differences(before: Any, now: Any, place: str = '') -> Iterator[tuple[str, tuple[Any, Any]]]:
-    """Yields the keys of settings that differ, each with its old and its new value; None for none."""
-    before, now = (list(value) if isinstance(value, tuple) else value for value in (before, now))
-    if isinstance(before, dict) and isinstance(now, dict):
-        pairs = {key: (before.get(key), now.get(key)) for key in (*now, *before)}
-    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        pairs = dict(enumerate(zip(before, now)))
+def flat(value: Any, place: str = '') -> Iterator[tuple[str, Any]]:
+    """Yields the values in dicts and lists, with keys such as ``a.b.0``."""
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else None
+    if not parts or not value:
+        yield place, value
     else:
-        if before != now:
-            yield place, (before, now)
-        return
-    for key, pair in pairs.items():
-        if key not in PLACES and (place or key not in OF_START):
-            yield from differences(*pair, f'{place}.{key}'.lstrip('.'))
+        for key, each in parts:
+            yield from flat(each, f'{place}.{key}'.lstrip('.'))

@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 
@@ -44,14 +43,15 @@ class RunFolder:
 
     @classmethod
     def open(cls, source: str | Config, needs: Sequence[str] = (), options: Mapping | None = None,
-             remedy: str = BY_NAME, mmap: bool = True) -> 'RunFolder':
+             remedy: str = BY_NAME, folder: str = '', mmap: bool = True, keeps_start: bool = False) -> 'RunFolder':
         """Returns a run that a person named, where it lies now: with its own lists, start and work dir.
 
         Args:
             source (str | Config): Work dir of a training, for its best checkpoint; a checkpoint, or an exported file
                 beside one; a config, which is run; or what was read of a config.
             needs, options: As for :func:`.read_config`.
-            remedy (str): How a person names a config, for messages.
+            remedy, keeps_start: As for :func:`.read_saved`.
+            folder (str): Folder of the run. Defaults to that of the checkpoint, or ``work_dirs/NAME`` of a URL.
             mmap (bool): Whether the checkpoint is mapped, for callers that do not load it. Defaults to True.
 
         Raises:
@@ -60,10 +60,8 @@ class RunFolder:
         """
         if isinstance(source, Config) or kind_of(source) == 'config':
             run = cls(read_config(source, needs))
-            run._take_place()
-            is_saved = isinstance(source, str) and 'launcher' in run.config  # which only a finished config has
-            if is_saved and osp.isfile(osp.join(run.path, LAST)):
-                run._begin_again()
+            is_finished = isinstance(source, str) and 'launcher' in run.config  # as those that MMEngine saves
+            run._take_place(is_finished and osp.isfile(osp.join(run.path, LAST)))
         else:
             source = osp.dirname(source) or '.' if kind_of(source) == 'exported' else source
             try:
@@ -72,28 +70,13 @@ class RunFolder:
                 if not osp.isdir(source):
                     raise
                 file = None
-            folder = source if osp.isdir(source) else osp.dirname(source)
-            run = cls.of_checkpoint(file, folder, mmap, needs=needs, remedy=remedy)
-        merge_options(run.config, options)
-        return run
-
-    @classmethod
-    def of_checkpoint(cls, file: str | None, folder: str, mmap: bool = True, **options: Any) -> 'RunFolder':
-        """Returns the run of a checkpoint, with the config inside it.
-
-        Args:
-            file (str | None): The checkpoint. None: of a training without one, the config that it saved.
-            folder (str): Folder of the run.
-            mmap (bool): As for :meth:`open`.
-            **options: ``needs``, ``remedy`` and ``keeps_start`` of :func:`.read_saved`.
-        """
-        has_config = file is not None and ('://' not in file or file.startswith(WEB))
-        checkpoint = read_checkpoint(str(file), mmap=mmap) if has_config else None
-        run = cls(read_saved(file or folder, checkpoint, folder, origin=RECIPE, **options), file, checkpoint)
-        if file is not None and '://' in file:
-            run.config.work_dir = None
-        else:
+            is_url = '://' in source
+            checkpoint = read_checkpoint(file, mmap=mmap) if file and (not is_url or file.startswith(WEB)) else None
+            folder = folder or ('' if is_url else source if osp.isdir(source) else osp.dirname(source) or '.')
+            cfg = read_saved(file or folder, checkpoint, folder, needs, remedy, RECIPE, keeps_start)
+            run = cls(cfg, file, checkpoint)
             run._take_place(is_run=True)
+        merge_options(run.config, options)
         return run
 
     @classmethod
@@ -154,27 +137,25 @@ class RunFolder:
         if osp.dirname(osp.abspath(str(self.config.filename))) == own and osp.realpath(own) != osp.realpath(other):
             shutil.copytree(own, other, dirs_exist_ok=True)
 
-    def _take_place(self, is_run: bool = False) -> None:
-        """Gives a run that may have been moved or copied the lists, the start and the work dir of its folder."""
+    def _take_place(self, is_run: bool) -> None:
+        """Gives a run the lists, the start and the work dir of its folder, which may have been moved or copied.
+
+        MMEngine saves the config of a training that goes on with its checkpoint, which is not where it starts.
+        """
         cfg, own = self.config, osp.join(self.path, RECIPE)
         if self.is_recipe:
             for part in [part for split in SPLITS for part in (*datasets_of(cfg, split), *metrics_of(cfg, split))]:
                 place, name = osp.split(osp.join(part.get('data_root') or '', part.get('ann_file') or ''))
                 if osp.basename(place) == RECIPE and osp.isfile(file := osp.join(own, name)):
                     part['ann_file'] = file
-            if osp.basename(cfg.get('load_from') or '') == START and osp.isfile(file := osp.join(own, START)):
-                cfg.load_from = file
-            is_run = is_run or osp.dirname(osp.abspath(str(cfg.filename))) == own
-        if is_run and osp.realpath(self.path) != osp.realpath(cfg.get('work_dir') or ''):
+        if not is_run and not (self.is_recipe and osp.dirname(osp.abspath(str(cfg.filename))) == own):
+            return
+        if osp.realpath(self.path) != osp.realpath(cfg.get('work_dir') or ''):
             cfg.work_dir = self.path
-
-    def _begin_again(self) -> None:
-        """Lets the config that MMEngine saved at the last start of a training start it from the beginning."""
-        cfg, start = self.config, osp.join(self.path, RECIPE, START)
-        own = osp.realpath(osp.dirname(cfg.get('load_from') or '')) == osp.realpath(self.path)
-        if cfg.get('resume') or own:  # of a training that went on
+        place, name = osp.split(cfg.get('load_from') or '')
+        start = osp.join(own, START)
+        if cfg.get('resume') or name == START or name and osp.realpath(place) == osp.realpath(self.path):
             cfg.resume, cfg.load_from = False, start if osp.isfile(start) else None
-        self._take_place(is_run=True)
 
 
 def open_resumed(work_dir: str, resume: str | bool = True) -> RunFolder:
@@ -192,8 +173,8 @@ def open_resumed(work_dir: str, resume: str | bool = True) -> RunFolder:
     if file is None:
         raise UsageError(f'nothing to resume: {work_dir} has no {LAST}; pass the network and the folder, or the config')
     with whole_one_named(file):
-        return RunFolder.of_checkpoint(file, work_dir, remedy='first: mmvit train CONFIG --work-dir RUN --resume',
-                                       keeps_start=True)
+        return RunFolder.open(file, remedy='first: mmvit train CONFIG --work-dir RUN --resume', folder=work_dir,
+                              keeps_start=True)
 
 
 def resumed_checkpoint(work_dir: str, resume: str | bool) -> str | None:

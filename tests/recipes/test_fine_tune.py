@@ -404,7 +404,7 @@ def test_a_moved_run_reads_its_own_lists(task, tmp_path, monkeypatch):
     Path(saved).parent.parent.joinpath('config.py').write_text(cfg.text)
     shutil.copytree('run', 'moved')
     for config in 'moved/config.py', saved.replace('run', 'moved', 1):
-        found = RunFolder.open(None, config).config
+        found = RunFolder.open(config).config
         lists = [part for part in (*datasets_of(found, 'test'), *metrics_of(found, 'test')) if 'ann_file' in part]
         assert lists
         for part in lists:

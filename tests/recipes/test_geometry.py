@@ -72,7 +72,7 @@ def test_pixels_keep_their_place(height, width, tmp_path):
         checkpoint = make_run(tmp_path / str(level), height, width, level)
         assert largest_shift(checkpoint, height, width) <= (stride + STEP) / 2 - .5
         for tta in [False, True] if not level else []:
-            cfg = running.testing_config(str(checkpoint.with_name('config.py')), str(checkpoint), tta=tta)
+            cfg = running.testing_config(str(checkpoint), str(checkpoint), tta=tta)
             cfg.tta_pipeline[-1].transforms[1] = [dict(type='RandomFlip', prob=0.)]
             if tta:
                 cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline

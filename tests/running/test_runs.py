@@ -17,15 +17,15 @@ pytestmark = [pytest.mark.workflow, pytest.mark.usefixtures('frameworks')]
 IMAGE = next((ROOT / 'data/coco_mini/val').glob('*.jpg'))
 
 
-def short_recipe(name: str, folder: Path) -> Path:
+def short_recipe(name: str, folder: Path, suffix: str) -> Path:
     """Writes a recipe for an epoch of two images."""
     config = small_recipe(name)
     config.train_cfg, config.param_scheduler = dict(by_epoch=True, max_epochs=1), []
     config.default_hooks.checkpoint = dict(type='CheckpointHook', interval=1)
     config.train_dataloader.sampler = dict(type='DefaultSampler', shuffle=True)
     datasets_of(config, 'train')[0]['indices'] = 2
-    config.dump(folder / f'{name}.py')
-    return folder / f'{name}.py'
+    config.dump(folder / f'{name}{suffix}')
+    return folder / f'{name}{suffix}'
 
 
 def results_of(work_dir: Path) -> list[dict]:
@@ -36,19 +36,18 @@ def results_of(work_dir: Path) -> list[dict]:
             for file in files]
 
 
-@pytest.mark.parametrize('name, written', [
-    ('imagenet_vitae_t', 'results.csv'), ('mask_rcnn_reswin_t', 'results.json'),
-    ('upernet_reswin_t', f'labels/{IMAGE.stem}.png')])
+@pytest.mark.parametrize('name, suffix, written', [
+    ('imagenet_vitae_t', '.json', 'results.csv'), ('mask_rcnn_reswin_t', '.py', 'results.json'),
+    ('upernet_reswin_t', '.py', f'labels/{IMAGE.stem}.png')])
 @pytest.mark.filterwarnings('ignore')
-def test_a_run(name, written, tmp_path, run, own_loaders, monkeypatch):
+def test_a_run(name, suffix, written, tmp_path, run, own_loaders, monkeypatch):
     monkeypatch.chdir(ROOT)
     work_dir = tmp_path / 'run'
-    run('train', str(short_recipe(name, tmp_path)), '--work-dir', str(work_dir))
-    saved, checkpoint = work_dir / f'{name}.py', work_dir / 'epoch_1.pth'
+    run('train', str(short_recipe(name, tmp_path, suffix)), '--work-dir', str(work_dir))
+    saved, checkpoint = work_dir / f'{name}{suffix}', work_dir / 'epoch_1.pth'
     before = {path: path.read_bytes() for path in work_dir.iterdir() if path.is_file()}
     assert {saved, checkpoint, work_dir / 'last_checkpoint'} <= before.keys()
-    said = [line.split(maxsplit=1)[-1] for line in run('test', str(work_dir)).splitlines() if line.strip()]
-    assert str(checkpoint) in said and str(saved) in said
+    assert str(checkpoint) in run('test', str(work_dir))
     assert run('test', str(work_dir), '--check').endswith('ok\n')
     run('test', str(work_dir))
     assert {path: path.read_bytes() for path in work_dir.iterdir() if path.is_file()} == before

@@ -80,9 +80,9 @@ def trained_model(network: str, **arguments) -> nn.Module:
 
 
 def save_run(cfg: Config, model: nn.Module, path: Path, **meta) -> Path:
-    """Saves a checkpoint, and its config in the same folder, like a training; returns the path of the checkpoint."""
-    torch.save(dict(state_dict=model.state_dict(), meta=dict(meta, cfg='raise SystemExit')), path)
-    Config(cfg.to_dict(), format_python_code=False).dump(path.with_name('config.py'))  # formatting takes a second
+    """Saves a checkpoint with its config, like a training; returns the path of the checkpoint."""
+    text = Config(cfg.to_dict(), format_python_code=False).pretty_text  # formatting takes a second
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(meta, cfg=text)), path)
     return path
 
 

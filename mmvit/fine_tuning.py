@@ -11,23 +11,30 @@ from .configs.tasks import Task, choose_task
 from .utils.limits import ABOVE_ZERO, COUNT, FRACTION, SEED, SIDE, Limits
 
 ALL = 'all'
-DATA, LENGTH = 'train_dataloader.dataset', 'train_cfg.max_{} and the ends of param_scheduler'
+DATA = ('train_dataloader.dataset',
+        *(f'train_dataloader.dataset.{name}' for name in ('data_root', 'ann_file', 'data_prefix')))
+ENDS = 'the ends of param_scheduler'
+WEIGHTS = 'model.backbone.init_cfg', 'model.backbone.init_cfg.checkpoint'
 
 
-def declare(default: Any = MISSING, key: str = '', limits: Limits | None = None, **others: Any) -> Any:
+def declare(default: Any = MISSING, keys: str | tuple[str, ...] = (), limits: Limits | None = None, **others: Any
+            ) -> Any:
     """Returns a field of :class:`FineTuning`.
 
     Args:
         default (Any): Its default. Defaults to none.
-        key (str): Key of a config that sets the same, for an argument that is an option of `mmvit train` for a network
-            and a folder. Defaults to none: the command has no such option, or one that is for configs, too.
+        keys (str | tuple[str, ...]): Keys of a config that set the same, for an argument that is an option of `mmvit
+            train` for a network and a folder. Defaults to none: the command has no such option, or one that is for
+            configs, too.
         limits (Limits | None): What a value, or each of several, may be. Defaults to None: anything.
-        **others: ``alias``, another option; ``metavar``, which stands for the value in help texts; ``one_of``, a name
-            that options share of which one may be given; ``is_several``, whether there may be several values;
-            ``without``, what the option does that begins with ``--no-``; ``is_compared``, whether a comparison has the
-            argument, too; ``is_of_run``, whether it may differ when a training goes on.
+        **others: ``also``, what else must be set beside the first key; ``alias``, another option; ``metavar``, which
+            stands for the value in help texts; ``one_of``, a name that options share of which one may be given;
+            ``is_several``, whether there may be several values; ``without``, what the option does that begins with
+            ``--no-``; ``is_compared``, whether a comparison has the argument, too; ``is_of_run``, whether it may differ
+            when a training goes on.
     """
-    return field(default=default, metadata=dict(key=key, limits=limits, **others))
+    return field(default=default, metadata=dict(keys=(keys, ) if isinstance(keys, str) else keys, limits=limits,
+                                                 **others))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,14 +98,14 @@ class FineTuning:
     coco_folder: str | None = declare(None, DATA, metavar='FOLDER', one_of='folder', is_compared=True)
     seg_folder: str | None = declare(None, DATA, metavar='FOLDER', one_of='folder', is_compared=True)
     size: int | Sequence[int] | None = declare(None, DATA, SIDE, metavar='PIXELS', is_several=True, is_compared=True)
-    epochs: int | None = declare(None, LENGTH.format('epochs'), COUNT, one_of='length', is_compared=True)
-    iters: int | None = declare(None, LENGTH.format('iters'), COUNT, one_of='length')
+    epochs: int | None = declare(None, 'train_cfg.max_epochs', COUNT, also=ENDS, one_of='length', is_compared=True)
+    iters: int | None = declare(None, 'train_cfg.max_iters', COUNT, also=ENDS, one_of='length')
     batch_size: int | None = declare(None, 'train_dataloader.batch_size', COUNT, metavar='N', is_compared=True)
     accumulate: int = declare(1, 'optim_wrapper.accumulative_counts', COUNT, metavar='N')
     lr: float | None = declare(None, 'optim_wrapper.optimizer.lr', ABOVE_ZERO, metavar='RATE')
     freeze: int | Literal['all'] | None = declare(
         None, 'model.backbone.frozen_stages', Limits(0, words=(ALL, )), metavar='N', is_compared=True)
-    pretrained: bool | str = declare(True, 'model.backbone.init_cfg', metavar='WEIGHTS', one_of='weights',
+    pretrained: bool | str = declare(True, WEIGHTS, metavar='WEIGHTS', one_of='weights',
                                        without='start from random weights', is_compared=True)
     boxes_only: bool = declare(False, 'model.type', alias='--boxes', is_compared=True)
     val_fraction: float | None = declare(None, DATA, FRACTION, metavar='FRACTION', is_compared=True)
@@ -141,6 +148,12 @@ def with_option(name: str) -> str:
     return f'{name} (--{name.replace("_", "-")})'
 
 
+def setting_of(name: str) -> str:
+    """Returns what a person sets in a config in place of an argument."""
+    about = FIELDS[name].metadata
+    return ' and '.join(filter(None, [about['keys'][0], about.get('also')]))
+
+
 def find_difference(given: Mapping[str, Any], recorded: FineTuning) -> tuple[str, Any, Any] | None:
     """Returns the first argument that differs from the recorded ones, its recorded and its given value.
 
@@ -158,5 +171,5 @@ def find_difference(given: Mapping[str, Any], recorded: FineTuning) -> tuple[str
 
 
 FIELDS = {each.name: each for each in fields(FineTuning)}
-OPTIONS = [name for name, each in FIELDS.items() if each.metadata['key']]  # for a network and a folder alone
+OPTIONS = [name for name, each in FIELDS.items() if each.metadata['keys']]  # for a network and a folder alone
 COMPARED = [name for name, each in FIELDS.items() if each.metadata.get('is_compared')]

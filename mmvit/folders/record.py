@@ -26,10 +26,17 @@ def write_record(out: str, argument: str, folder: str, data: FolderData) -> None
              if argument == 'coco_folder' else names_in(argument, folder, roots))
     lists = [osp.normpath(osp.join(folder, part['ann_file'])) for part in (data.train, data.val)]
     write_file(out, RECORD, json.dumps(dict(
-        argument=argument, roots=roots, images=digests_of(folder, names),
+        argument=argument, roots=roots, counts=dict(training=data.count('train'), validation=data.count('val')),
+        images=digests_of(folder, names),
         annotations={PurePath(osp.relpath(path, folder)).as_posix(): digest_at(path) for path in data.annotations},
         lists={osp.basename(path): digest_at(path) for path in lists
                if osp.realpath(osp.dirname(path)) == osp.realpath(out)})))
+
+
+def read_counts(place: str) -> dict[str, int]:
+    """Returns the numbers of 'training' and 'validation' images in the record in ``place``; empty without one."""
+    file = Path(place, RECORD)
+    return json.loads(file.read_text(encoding='utf-8')).get('counts', {}) if file.is_file() else {}
 
 
 def find_changes(place: str, folder: str) -> list[str]:

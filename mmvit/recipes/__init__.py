@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 from ..fine_tuning import FineTuning
 
 if TYPE_CHECKING:
-    from .folder import fine_tune, save, summary, test_on
+    from .folder import fine_tune, save, test_on
+    from .recipe import summary
 
 __all__ = ['FineTuning', 'fine_tune', 'save', 'summary', 'test_on']
 
@@ -13,4 +14,4 @@ __all__ = ['FineTuning', 'fine_tune', 'save', 'summary', 'test_on']
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    return getattr(import_module(f'{__name__}.folder'), name)
+    return getattr(import_module(f'{__name__}.{"recipe" if name == "summary" else "folder"}'), name)

@@ -15,17 +15,17 @@ from mmvit_backbones.zoo.variants import VARIANTS
 from ..configs.files import named_configs
 from ..configs.settings import find
 from ..configs.tasks import TASKS, find_task
-from ..fine_tuning import FIELDS, OPTIONS, FineTuning, find_difference, with_option
+from ..fine_tuning import FIELDS, OPTIONS, FineTuning, find_difference, setting_of, with_option
 from ..naming import resolve
 from ..running.openmmlab_scripts import tracker_options
 from ..running.prepare import prepare_training
 from ..running.run_folder import RunFolder, open_resumed
 from ..running.work_dir import holds_training, reserve_work_dir
 from ..utils.devices import has_mixed_precision
-from .folder import plan_fine_tuning, summary
-from .recipe import name_work_dir
+from .folder import plan_fine_tuning
+from .recipe import name_work_dir, summary
 
-PARTS = 'data_root', 'ann_file', 'data_prefix', 'checkpoint'  # of settings that an argument makes
+NETWORK = tuple(f'model.backbone.{name}' for name in ('type', 'name', 'arch', 'depth'))
 
 
 def find_fine_tuning(config: str, given: Mapping[str, Any], data_root: str | None = None,
@@ -43,7 +43,7 @@ def find_fine_tuning(config: str, given: Mapping[str, Any], data_root: str | Non
         UsageError: If the name is neither a network nor a config, an option is for the other, or one of the settings
             follows from an argument.
     """
-    own = [name for name in given if FIELDS[name].metadata['key']]
+    own = [name for name in given if FIELDS[name].metadata['keys']]
     kind = resolve(config, 'train')
     if kind == 'network':
         if not any(given.get(task.argument) for task in TASKS):
@@ -68,7 +68,7 @@ def find_fine_tuning(config: str, given: Mapping[str, Any], data_root: str | Non
     if own and kind == 'config':
         option = 'pretrained=False (--no-pretrained)' if given[own[0]] is False else with_option(own[0])
         raise UsageError(f'{option} is for a network and a folder, but {config} is a config; set '
-                         f'{FIELDS[own[0]].metadata["key"]} with cfg_options (--cfg-options). A recipe with other '
+                         f'{setting_of(own[0])} with cfg_options (--cfg-options). A recipe with other '
                          'arguments is made by the command that made it, with another work_dir (--work-dir)')
     return None
 
@@ -76,11 +76,10 @@ def find_fine_tuning(config: str, given: Mapping[str, Any], data_root: str | Non
 def check_keys(options: Mapping[str, Any]) -> None:
     """Raises UsageError if a setting follows from arguments of a fine-tuning, on which others depend, too."""
     for key, value in options.items():
-        named = [name for name in OPTIONS if key in (
-            owned := FIELDS[name].metadata['key'].partition(' ')[0], *(f'{owned}.{part}' for part in PARTS))]
-        if named:
+        named = [with_option(name) for name in OPTIONS if key in FIELDS[name].metadata['keys']]
+        if named := named + ['the name of the network'] * (key in NETWORK):
             raise UsageError(f'cfg_options {key}={value}: with a network and a folder, it follows from '
-                             f'{" or ".join(map(with_option, named))}; pass that')
+                             f'{" or ".join(named)}; pass that')
 
 
 @contextmanager
@@ -127,7 +126,7 @@ def check_difference(given: Mapping[str, Any], run: RunFolder) -> None:
     One that was not given may have the value that the recipe chose.
     """
     given = {name: value for name, value in given.items()
-             if find(run.config, FIELDS[name].metadata['key'].partition(' ')[0]) != value}
+             if value not in [find(run.config, key) for key in FIELDS[name].metadata['keys']]}
     if not run.is_recipe:
         own = [name for name in given if not FIELDS[name].metadata.get('is_of_run')]
         if own:

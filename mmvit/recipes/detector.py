@@ -5,6 +5,8 @@ and masks if the data has some.
 """
 import math
 
+from mmengine.config import Config
+
 from ..folders import FolderData
 from ..running.openmmlab_scripts import box_tta
 from .plan import Plan
@@ -70,6 +72,12 @@ def make_proposals(detections: int, light: bool) -> dict:
         train_cfg=dict(rpn_proposal=dict(nms_pre=max(train, number), max_per_img=number),
                        rcnn=dict(sampler=dict(num=128 if light else 512))),
         test_cfg=dict(rpn=dict(nms_pre=max(test, number), max_per_img=number), rcnn=dict(max_per_img=detections)))
+
+
+def is_light(cfg: Config) -> bool:
+    """Returns whether the model of a config has the light form."""
+    masks = cfg.model.roi_head.get('mask_head') or {}
+    return cfg.model.train_cfg.rcnn.sampler.num < 512 and masks.get('conv_out_channels', 128) < 256
 
 
 def make_pipelines(size: tuple[int, int], has_masks: bool) -> dict:

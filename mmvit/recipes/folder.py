@@ -3,7 +3,6 @@ import os.path as osp
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
-from itertools import takewhile
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -98,11 +97,6 @@ def save(cfg: Config) -> str:
         UsageError: If the work dir holds a training, or the config would replace the one that the network is from.
     """
     return str(RunFolder.create(cfg).config.filename)
-
-
-def summary(cfg: Config) -> list[str]:
-    """Returns the lines that say what a config of :func:`fine_tune` trains, which its text begins with."""
-    return [line.removeprefix('# ') for line in takewhile(lambda line: line != '#', cfg.text.splitlines())]
 
 
 def test_on(run: RunFolder, *, class_folder: str | None = None, coco_folder: str | None = None,

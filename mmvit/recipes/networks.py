@@ -140,14 +140,7 @@ class Network:
     @property
     def is_pretrained(self) -> bool:
         """Returns whether the network starts from weights."""
-        return bool(self.backbone.get('pretrained')) or loads_weights(self.backbone.get('init_cfg'))
-
-    @property
-    def source(self) -> str:
-        """Returns what names the weights from which the network starts."""
-        overlay = self.backbone.get('pretrained_cfg_overlay') or {}  # of timm
-        named = (self.backbone.get('init_cfg') or {}).get('checkpoint') or overlay.get('file')
-        return named or ('its pretrained weights' if self.is_pretrained else 'random weights')
+        return starts_from_weights(self.backbone)
 
     def call_built(self, function: Callable[[Any], Any]) -> Any:
         """Returns what a function returns for the backbone, without weights, on the meta device or else on the CPU."""
@@ -157,6 +150,11 @@ class Network:
             raise
         except Exception as error:  # the arguments of a backbone can be wrong in any way
             raise UsageError(f'{self.name}: the backbone cannot be built: {first_line(error)}') from error
+
+
+def starts_from_weights(backbone: Mapping[str, Any]) -> bool:
+    """Returns whether the backbone of a config starts from weights."""
+    return bool(backbone.get('pretrained')) or loads_weights(backbone.get('init_cfg'))
 
 
 def call_unweighted(config: Mapping[str, Any], function: Callable[[Any], Any]) -> Any:

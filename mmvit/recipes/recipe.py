@@ -5,30 +5,34 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
 
 from mmvit_backbones.errors import UsageError
 
-from ..configs.files import merge_options
+from ..configs.backbone import setting_of
+from ..configs.files import datasets_of, is_config, merge_options
 from ..configs.machine import KEYS, OF_MACHINE, find_settings_here, make_loading
-from ..configs.tasks import Task
+from ..configs.tasks import Task, find_task
 from ..fine_tuning import ALL, FineTuning, with_option
 from ..folders import FolderData
-from ..running.run_folder import RECIPE
+from ..running.run_folder import RECIPE, START, RunFolder
 from ..utils.limits import SIDE
 from . import classifier, detector, segmenter
 from .config_files import write_sections
-from .networks import TIMM, Network, without_weights
+from .networks import TIMM, Network, starts_from_weights, without_weights
 from .plan import Plan
 from .schedule import MOST_LR, MOST_PRETRAINED_LR, PRETRAINED_MULT, Schedule
 from .starts import Start, find_start
 
 Section = tuple[str, Mapping[str, Any]]  # comment and settings
 MODULES: dict[str, Any] = dict(classifier=classifier, detector=detector, segmenter=segmenter)
+DETECTORS = dict(MaskRCNN='Mask R-CNN', FasterRCNN='Faster R-CNN, boxes only')
 USAGE = ['', 'Paths are relative to the folder from which the training is started:',
          'mmvit train THIS_FILE, or python tools/train.py THIS_FILE of the framework.']
 
@@ -90,7 +94,8 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, folder: s
                           work_dir=given.work_dir, **(dict(load_from=start.file) if start.file else {})))]
     file = osp.join(str(given.work_dir), RECIPE, f'{name_recipe(network.name, task)}.py')
     sections = set_options(sections, options, file)
-    return finish_config(sections, write_sections([*summarize(plan, schedule, start), *USAGE], sections), file)
+    cfg = finish_config(sections, '# recipe', file)
+    return Config(cfg.to_dict(), write_sections([*summary(cfg), *USAGE], sections), file)
 
 
 def set_options(sections: list[Section], options: Mapping[str, Any], file: str) -> list[Section]:
@@ -149,33 +154,92 @@ def complete_loaders(loader: dict, evaluation: dict, loading: dict) -> dict[str,
             **evaluation, 'val_dataloader': both, 'test_dataloader': both, 'test_evaluator': metrics}
 
 
-def summarize(plan: Plan, schedule: Schedule, start: Start) -> list[str]:
-    """Returns the lines that say what a recipe trains."""
-    given, network, data, (task, folder) = plan.given, plan.network, plan.data, plan.given.data
-    model = 'Mask R-CNN' if data.has_masks else 'Faster R-CNN, boxes only' if task.name == 'detector' else task.name
-    sides = 'at most, short x long' if task.name == 'detector' else 'height x width'
-    source = network.source
-    if start.file:
-        source = f'the whole model of {given.pretrained}' + (', but its last layers' if start.new else '')
-    rates = f'{schedule.lr:.3g} at its peak'
-    if given.freeze != ALL and schedule.pretrained_mult != 1:
-        rates += f' for new layers, {schedule.lr * schedule.pretrained_mult:.3g} for pretrained ones'
-    if given.freeze != ALL and schedule.layer_decay != 1:
-        rates += f', times {schedule.layer_decay:g} from each layer to the one before it'
-    frozen = network.backbone.get('frozen_stages', -1)
-    return [
-        f'network     {network.name}, {"light " if given.light else ""}{model}, starting from {source}',
-        f'data        {folder}: {data.count("train")} training images, {data.count("val")} validation images',
-        f'classes     {len(data.classes)}: {", ".join(data.classes[:5])}{", ..." if len(data.classes) > 5 else ""}',
-        f'image size  {plan.size[0]} x {plan.size[1]} ({sides})',
-        f'length      {count(plan.epochs, "epoch")} of {count(plan.steps_per_epoch, "step")} of '
-        f'{count(plan.images_per_step, "image")}; validation every {count(schedule.val_interval, "epoch")}',
-        f'rate        AdamW, {rates}; {plan.precision}',
-        *([f'maps        out_indices {network.backbone["out_indices"]} of the backbone']
-          if task.name != 'classifier' and 'out_indices' in network.backbone else []),
-        *(['frozen      ' + ('the whole backbone' if given.freeze == ALL else
-                              f'stem and {count(frozen, "stage")} of the backbone')] if frozen >= 0 else []),
-        f'work dir    {given.work_dir}']
+def summary(cfg: Config) -> list[str]:
+    """Returns the lines that say what a finished config trains, also a published or an edited one.
+
+    The settings say it. The arguments in ``recipe`` add what these do not show, where there are some.
+    """
+    run, task = RunFolder(cfg), find_task(cfg.default_scope)
+    given, (backbone, _) = run.given if run.is_recipe else None, setting_of(cfg)
+    is_frozen = given is not None and given.freeze == ALL
+    network = given.network if given and isinstance(given.network, str) else backbone['type']
+    name = Path(network).stem if is_config(network) else network.removeprefix(TIMM)
+    light = 'light ' if given and given.light and detector.is_light(cfg) else ''
+    counts, sides = count_images(run), size_of_images(cfg)
+    classes = (datasets_of(cfg, 'train')[0].get('metainfo') or {}).get('classes') or ()
+    about_sides = 'height x width'
+    if task.name == 'detector':
+        sides, about_sides = tuple(sorted(sides)), 'at most, short x long'
+    frozen = backbone.get('frozen_stages', -1)
+    lines = {
+        'network': f'{name}, {light}{DETECTORS.get(cfg.model.type, task.name)}, starting from '
+                   f'{source_of(cfg, backbone)}',
+        'data': ': '.join(filter(None, [osp.normpath(run.data_folder), ', '.join(
+            f'{number} {part} images' for part, number in counts.items())])),
+        'classes': classes and f'{len(classes)}: {", ".join(classes[:5])}{", ..." if len(classes) > 5 else ""}',
+        'image size': sides and f'{sides[0]} x {sides[1]} ({about_sides})',
+        'length': describe_length(cfg, counts.get('training')),
+        'rate': f'{cfg.optim_wrapper.optimizer.type}, {describe_rate(cfg.optim_wrapper, is_frozen)}; '
+                f'{precision_of(cfg.optim_wrapper)}',
+        'maps': task.name != 'classifier' and 'out_indices' in backbone
+                and f'out_indices {backbone["out_indices"]} of the backbone',
+        'frozen': frozen >= 0 and ('the whole backbone' if is_frozen else
+                                   f'stem and {count(frozen, "stage")} of the backbone'),
+        'work dir': cfg.get('work_dir')}
+    return [f'{name:<12}{text}' for name, text in lines.items() if text]
+
+
+def describe_length(cfg: Config, images: int | None) -> str:
+    """Returns the length of a training, with the steps of an epoch where the number of its images is known."""
+    per_step = cfg.train_dataloader.batch_size * (cfg.get(RECIPE) or {}).get('processes', 1)  # of all processes
+    unit = 'epoch' if 'max_epochs' in cfg.train_cfg else 'step'
+    length = count(cfg.train_cfg.get('max_epochs') or cfg.train_cfg.max_iters, unit)
+    if unit == 'epoch' and images:
+        length += f' of {count(math.ceil(images / per_step), "step")}'
+    interval = count(cfg.train_cfg.get('val_interval', 1), unit)
+    return f'{length} of {count(per_step, "image")}; validation every {interval}'
+
+
+def describe_rate(wrapper: ConfigDict, is_frozen: bool) -> str:
+    """Returns the rates of an optimizer wrapper at their peak."""
+    rate, about = wrapper.optimizer.lr, wrapper.get('paramwise_cfg') or {}
+    mult, decay = (1 if is_frozen else about.get(name, 1) for name in ('pretrained_mult', 'decay_rate'))
+    return (f'{rate:.3g} at its peak'
+            + (f' for new layers, {rate * mult:.3g} for pretrained ones' if mult != 1 else '')
+            + (f', times {decay:g} from each layer to the one before it' if decay != 1 else ''))
+
+
+def source_of(cfg: Config, backbone: Mapping[str, Any]) -> str:
+    """Returns what names the weights from which a config starts."""
+    if cfg.get('load_from'):
+        is_start = osp.basename(cfg.load_from) == START
+        trained = cfg.recipe.get('pretrained', cfg.load_from) if cfg.get(RECIPE) else cfg.load_from
+        return f'the whole model of {trained}' + (', but its last layers' if is_start else '')
+    overlay = backbone.get('pretrained_cfg_overlay') or {}  # of timm
+    named = (backbone.get('init_cfg') or {}).get('checkpoint') or overlay.get('file')
+    return named or ('its pretrained weights' if starts_from_weights(backbone) else 'random weights')
+
+
+def size_of_images(cfg: Config) -> tuple[int, ...]:
+    """Returns the sides of the crops of a training, or else of its largest images; empty if its steps do not tell."""
+    steps = [step for part in datasets_of(cfg, 'train') for step in part.get('pipeline', ())]
+    sizes = [step['crop_size'] for step in steps if 'crop_size' in step] or [
+        size for step in steps for size in step.get('scales', [step['scale']] if 'scale' in step else [])]
+    size = max(sizes, key=np.prod, default=())
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def count_images(run: RunFolder) -> dict[str, int]:
+    """Returns the numbers of training and validation images; empty if they are not recorded."""
+    limits = {f'{split}ing' if split == 'train' else 'validation': datasets_of(run.config, split)[0].get('indices')
+              for split in ('train', 'val') if datasets_of(run.config, split)}
+    return {part: min(number, abs(limits.get(part) or number)) for part, number in run.counts.items()}
+
+
+def precision_of(wrapper: Mapping[str, Any]) -> str:
+    """Returns the precision of an optimizer wrapper."""
+    is_mixed = str(wrapper.get('type', 'OptimWrapper')).startswith('Amp')
+    return str(wrapper.get('dtype') or 'float16') if is_mixed else 'float32'
 
 
 def count(number: int, unit: str) -> str:

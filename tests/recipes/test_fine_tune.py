@@ -21,10 +21,10 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmvit.configs import machine
-from mmvit.configs.files import datasets_of, metrics_of
+from mmvit.configs.files import datasets_of, metrics_of, read_config
 from mmvit.fine_tuning import FIELDS, OPTIONS, find_difference
 from mmvit.folders.data_set_files import check_data
-from mmvit.recipes import FineTuning, fine_tune, save
+from mmvit.recipes import FineTuning, fine_tune, save, summary
 from mmvit.recipes.command import find_fine_tuning
 from mmvit.recipes.folder import plan_fine_tuning
 from mmvit.recipes.networks import RESNET50
@@ -483,15 +483,44 @@ def test_a_recipe_has_the_options_that_train(task, options, tmp_path):
 
 @pytest.mark.parametrize('name', OPTIONS)
 def test_a_setting_of_an_argument_is_no_option_beside_a_network_and_a_folder(name):
-    key, _, _ = FIELDS[name].metadata['key'].partition(' ')
-    with raises(UsageError, key, f'--{name.replace("_", "-")}'):
-        find_fine_tuning('rest_lite', dict(class_folder=FLOWERS), options={key: 3})
+    for key in FIELDS[name].metadata['keys']:
+        with raises(UsageError, key, f'--{name.replace("_", "-")}'):
+            find_fine_tuning('rest_lite', dict(class_folder=FLOWERS), options={key: 3})
+    with raises(UsageError, 'model.backbone.arch', 'network'):
+        find_fine_tuning('rest_lite', dict(class_folder=FLOWERS), options={'model.backbone.arch': 'small'})
+
+
+@pytest.mark.parametrize('task, options, words', [
+    ('class_folder', {'optim_wrapper.optimizer.type': 'SGD', 'train_cfg.val_interval': 2,
+                      'train_dataloader.dataset.pipeline.1.scale': 96, 'train_dataloader.dataset.indices': 32},
+     ['SGD', 'every 2 epochs', '96 x 96', '32 training images', 'of 2 steps of 16 images']),
+    ('coco_folder', {'model.roi_head.mask_head.conv_out_channels': 256, 'optim_wrapper.paramwise_cfg.decay_rate': .7},
+     ['rest_lite, Mask R-CNN', 'times 0.7']),
+    ('seg_folder', {'model.backbone.out_indices': (0, 1, 2, 3), 'optim_wrapper.dtype': 'bfloat16',
+                    'train_dataloader.dataset.pipeline.3.crop_size': (64, 96), 'optim_wrapper.type': 'AmpOptimWrapper'},
+     ['64 x 96', 'bfloat16', '(0, 1, 2, 3)'])])
+def test_the_summary_says_what_trains(task, options, words, tmp_path):
+    given = FineTuning(network='rest_lite', pretrained=False, light=task == 'coco_folder', check_files=False,
+                       work_dir=str(tmp_path / 'run'), **{task: FOLDERS[task]})
+    cfg = plan_fine_tuning(given, options)
+    lines = summary(Config.fromfile(save(cfg)))
+    assert all(any(word in line for line in lines) for word in words), lines
+    assert cfg.text.startswith(''.join(f'# {line}\n' for line in lines))
+
+
+@pytest.mark.parametrize('name, words', [
+    ('mask_rcnn_reswin_t', ['Mask R-CNN', 'AdamW, 0.0001', '12 epochs']),
+    ('upernet_reswin_t', ['segmenter', '512 x 512', '160000 steps']),
+    ('imagenet_rest_lite', ['classifier', '224 x 224'])])
+def test_a_published_config_has_a_summary(name, words, frameworks):
+    lines = summary(read_config(name))
+    assert all(any(word in line for line in lines) for word in words), lines
 
 
 @pytest.mark.parametrize('recorded, given, differs', [
     (64, [64], False), ([64], 64, False), ((48, 64), [48, 64], False), (64, [48, 64], True), (None, [64], True)])
 def test_one_side_is_a_list_of_it(recorded, given, differs):
-    assert bool(find_difference(dict(size=given), dict(size=recorded))) == differs
+    assert bool(find_difference(dict(size=given), FineTuning(network='rest_lite', size=recorded))) == differs
 
 
 def test_a_recipe_takes_precision_and_workers_of_the_machine_that_runs_it(tmp_path, monkeypatch):

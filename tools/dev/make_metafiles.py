@@ -29,7 +29,7 @@ import torch
 import yaml
 
 import mmvit_backbones
-from mmvit.fine_tuning import FIELDS, OPTIONS
+from mmvit.fine_tuning import OPTIONS, setting_of
 from mmvit.folders.class_folder import CLASS_RULES
 from mmvit.folders.coco_rules import COCO_RULES
 from mmvit.folders.rasters import RASTER_RULES
@@ -360,7 +360,7 @@ def options() -> str:
     """Returns the options of `mmvit train` for a network and a folder, and the keys of configs that set the same."""
     keys: dict[str, list[str]] = {}
     for name in OPTIONS:
-        keys.setdefault(FIELDS[name].metadata['key'], []).append(f'`--{name.replace("_", "-")}`')
+        keys.setdefault(setting_of(name), []).append(f'`--{name.replace("_", "-")}`')
     return ''.join(['\n| option | in a config |\n| --- | --- |\n',
                     *(f'| {", ".join(names)} | {key} |\n' for key, names in keys.items()), '\n'])
 

@@ -15,7 +15,7 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.initialization import loads_weights
 from mmvit_backbones.utils.names import is_in, names_of_parts
 from mmvit_backbones.utils.openmmlab_models import type_name
-from mmvit_backbones.zoo.convert import write_file
+from mmvit_backbones.zoo.convert import describe, write_file
 from mmvit_backbones.zoo.fitting import LAST_LAYERS, fit, plan
 from mmvit_backbones.zoo.loading import find_weights
 from mmvit_backbones.zoo.source import Weights
@@ -94,7 +94,7 @@ def start_whole(model: nn.Module, weights: Weights, classes: Sequence[str], fold
     file = Path(folder, START)
     file.parent.mkdir(parents=True, exist_ok=True)
     kept = {name: x for name, x in state.items() if not is_in(name, LAST_LAYERS)}
-    write_file(kept, {}, file)
+    write_file(kept, describe(kept, weights), file)
     return Start(str(file), names_of_parts([name for name in model.state_dict() if name not in kept], kept))
 
 

@@ -3,6 +3,7 @@ import argparse
 import codecs
 import errno
 import importlib
+import json
 import logging
 import os
 import os.path as osp
@@ -26,6 +27,8 @@ from ..utils.file_access import problem_of_file
 
 LAST = 'last_checkpoint'  # MMEngine's text file with the path of the last checkpoint
 RUN = 'run'  # key of `meta` with the id of the training
+DETAILS = 'mmvit_backbones'  # key of `meta` with what the names of converted weights do not tell, in JSON
+OF_DATA = 'classes', 'palette', 'category_ids'  # those of its values that MMEngine has in `meta['dataset_meta']`
 MAX_HISTORY = 10**6  # of MMEngine, which then forgets the first losses
 
 # ---- what a path means
@@ -154,6 +157,14 @@ def read_file(path: str | os.PathLike, map_location: str | torch.device | None =
     for key in ('meta', 'message_hub'):
         if not isinstance(checkpoint.get(key, {}), dict):
             raise CheckpointError(f'checkpoint {path}: {key} must be a dict, got a {type(checkpoint[key]).__name__}')
+    if DETAILS in (meta := checkpoint.get('meta', {})):
+        try:
+            details = dict(json.loads(meta[DETAILS]))
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f'checkpoint {path}: {DETAILS} in its metadata must be a JSON object, got '
+                                  f'{str(meta[DETAILS])[:80]!r}') from error
+        of_data = {key: details[key] for key in OF_DATA if key in details}
+        checkpoint['meta'] = dict(dataset_meta=of_data) | meta | {DETAILS: details}
     return checkpoint
 
 
@@ -165,10 +176,10 @@ def read_object(path: str | os.PathLike, map_location: str | torch.device | None
         raise kind(f'checkpoint {path} {reason}')
     if path.endswith('.safetensors'):
         try:
-            from safetensors.torch import load_file
+            from safetensors import safe_open
         except ImportError as error:
             raise UsageError(f"{path} needs safetensors: pip install 'mmvit_backbones[weights]'") from error
-        read = partial(load_file, device=str(map_location or 'cpu'))
+        read = partial(_read_safetensors, safe_open, device=str(map_location or 'cpu'))
     else:
         read = partial(_read_torch, map_location=map_location, mmap=mmap)
     try:
@@ -177,6 +188,13 @@ def read_object(path: str | os.PathLike, map_location: str | torch.device | None
         raise
     except Exception as error:  # a damaged pickle can raise any exception
         raise _error_of(path, error) from error
+
+
+def _read_safetensors(safe_open: Callable, path: str, device: str) -> dict:
+    with safe_open(path, framework='pt', device=device) as file:
+        names, meta = file.keys(), file.metadata() or {}
+        weights = {name: file.get_tensor(name) for name in names}
+    return dict(state_dict=weights, meta=meta) if DETAILS in meta else weights
 
 
 def _read_torch(path: str, map_location: str | torch.device | None, mmap: bool) -> object:

@@ -1,4 +1,5 @@
 """Weights as a value: what a person names, and what belongs to it."""
+import logging
 import os.path as osp
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -7,21 +8,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from mmengine.logging import print_log
 from mmengine.registry import MODELS
 
 from ..utils.classes import classes_of
 from ..utils.literals import read_values
 from .checkpoints import WEB, read_checkpoint
+from .converters.detectron2_heads import OTHER_PARTS
 from .hubs import TIMM, images_of, timm_network
-from .reading import find_checkpoint
+from .reading import DETAILS, find_checkpoint
 from .settings import setting
 from .state_dicts import find_state_dict, names_in
 from .variants import VARIANTS, Normalization, Variant, official_name, published_by, task_of
 from .weights import WEIGHTS
 
 DETECTORS = 'mask_rcnn', 'retinanet'  # in tags
-DETECTOR_HEADS = 'roi_head', 'bbox_head'  # in names of weights
-OF_MMENGINE = 'mmengine_version'  # in the meta of a checkpoint; the authors' frameworks are older
+DETECTOR_HEADS = 'roi_head.', 'bbox_head.'  # how names of weights begin
 
 
 @dataclass(frozen=True)
@@ -108,16 +110,22 @@ def open_published(source: str, variant: Variant, tag: str | Literal[True]) -> W
 
 
 def describe_file(weights: Weights, variant: Variant | None) -> Weights:
-    """Returns the weights in a file or of a URL, of which their names and the config of their training tell.
+    """Returns the weights in a file or of a URL, of which their names, and what was saved beside them, tell.
 
-    A detector that MMEngine did not save is the authors', whose images had a normalization of their own.
+    A detector in the authors' layout is theirs, whose images had a normalization of their own.
     """
-    names = names_in(weights.checkpoint or {})
-    is_detector = any(f'.{head}.' in name for head in DETECTOR_HEADS for name in names)
+    names, family = names_in(weights.checkpoint or {}), variant and variant.family
+    is_theirs = bool(family and family.layout.prefixes_in(dict.fromkeys(names)))
+    heads = OTHER_PARTS if is_theirs else DETECTOR_HEADS
+    is_detector = any(f'.{head}' in name for head in heads for name in names)
     is_dense = is_detector or any('.decode_head.' in name for name in names)
-    family, images = variant and variant.family, images_in(read_values(str(weights.meta.get('cfg')))[0])
-    if family and family.detector_images and is_detector and not images and OF_MMENGINE not in weights.meta:
-        images = Normalization(**family.detector_images)
+    images = images_beside(weights.meta)
+    if family and family.detector_images and is_detector and not images:
+        images = Normalization(**family.detector_images) if is_theirs else None
+        if not is_theirs:
+            print_log(f"{weights.source} does not tell how its images were normalized, so ImageNet's mean and standard "
+                      "deviation are taken; a detector of the authors has others: convert its file again", 'current',
+                      logging.WARNING)
     words = [word for word in (family.options if family else ()) if any(f'.{word}.' in name for name in names)]
     found = replace(weights, variant=variant, tag='_'.join(words), images=images, is_dense=is_dense)
     vars(found)['checkpoint'] = weights.checkpoint  # which is read once
@@ -134,6 +142,14 @@ def names_of_published(variant: Variant, weights: Weights) -> dict[str, torch.Te
     with torch.device('meta'):
         return {f'{part}.{name}': x for part, config in parts.items()
                 for name, x in MODELS.build(config).state_dict().items()}
+
+
+def images_beside(meta: Mapping[str, Any]) -> Normalization | None:
+    """Returns how images are normalized according to the ``meta`` of a checkpoint; None if it does not tell."""
+    details = meta.get(DETAILS) or {}
+    if 'mean' in details:
+        return Normalization(details['mean'], details['std'], details['to_rgb'])
+    return images_in(read_values(str(meta.get('cfg')))[0])
 
 
 def images_in(config: Mapping[str, Any]) -> Normalization | None:

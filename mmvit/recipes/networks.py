@@ -13,17 +13,20 @@ from torch import Tensor, nn
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import CheckpointError, UsageError, first_line
 from mmvit_backbones.ops import plain_pytorch
+from mmvit_backbones.utils.file_access import check_file
 from mmvit_backbones.utils.initialization import loads_weights
 from mmvit_backbones.utils.openmmlab_models import type_name
-from mmvit_backbones.zoo.checkpoints import WEB
+from mmvit_backbones.zoo.checkpoints import AVERAGED, WEB
 from mmvit_backbones.zoo.hubs import images_of_config
 from mmvit_backbones.zoo.settings import Task, setting
 from mmvit_backbones.zoo.source import Weights, open_weights
+from mmvit_backbones.zoo.state_dicts import find_prefixes, names_in
 from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, Normalization, Variant
 
 from ..configs.backbone import setting_of
 from ..configs.files import read_config
 from ..naming import OTHERS, kind_of
+from ..utils.distributed import warn
 from ..utils.frameworks import import_quietly
 
 RESNET50 = dict(type='mmdet.ResNet', depth=50, num_stages=4, out_indices=(0, 1, 2, 3), style='pytorch',
@@ -31,6 +34,7 @@ RESNET50 = dict(type='mmdet.ResNet', depth=50, num_stages=4, out_indices=(0, 1, 
                 init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50'))
 IMAGENET = Normalization(IMAGENET_MEAN, IMAGENET_STD)
 TIMM = OTHERS[1]
+JAX = '.npz'
 FREEZING = 'frozen_stages', 'stop_grad_conv1'  # arguments of the frameworks' backbones
 
 
@@ -272,9 +276,12 @@ def find_other(name: str, backbone: dict, images: Normalization | None, imports:
                              'weights of timm have names of their own, timm:NAME.TAG')
     if not pretrained:
         backbone = without_weights(backbone)
-    weights = open_weights(pretrained if isinstance(pretrained, str) else named_by(backbone), own)
-    if isinstance(pretrained, str) and weights:
-        backbone |= start_from(weights, in_timm, is_own=own is not None)
+    named = pretrained if isinstance(pretrained, str) else named_by(backbone)
+    unloaded = Network(name, backbone, None)
+    weights = None if in_timm and str(named).endswith(JAX) else open_weights(named, own)
+    if isinstance(pretrained, str):
+        backbone |= start_from(weights, unloaded, in_timm, own is not None) if weights else start_from_jax(
+            unloaded, pretrained)
     found = Network(name, backbone, weights, images or IMAGENET, tuple(dict.fromkeys(modules)))
     theirs = setting(own, 'dense', weights).images if own else weights and weights.images
     if in_timm:
@@ -293,11 +300,28 @@ def named_by(backbone: Mapping[str, Any]) -> str | None:
     return named if named and not named.startswith(WEB) else None
 
 
-def start_from(weights: Weights, in_timm: bool, is_own: bool) -> dict[str, Any]:
+def start_from(weights: Weights, network: Network, in_timm: bool, is_own: bool) -> dict[str, Any]:
     """Returns the arguments with which a backbone in a config starts from weights."""
-    if in_timm and not any(name.startswith('backbone.model.') for name in weights.state):
+    checkpoint = weights.checkpoint or {}
+    if in_timm and not any(name.startswith(('.backbone.model.', '.model.')) for name in names_in(checkpoint)):
+        if averaged := [key for key in AVERAGED if key in checkpoint][:1]:
+            warn(f'{weights.source}: of its weights, the averaged ones ({averaged[0]}) are taken, as timm does')
         return dict(pretrained=True, pretrained_cfg_overlay=dict(file=weights.source))
     if in_timm or is_own:  # which find the backbone in a model's weights
         return dict(init_cfg=init_of(weights), **(dict(pretrained=False) if in_timm else {}))
-    is_model = any(name.startswith('backbone.') for name in weights.state)
-    return dict(init_cfg=init_of(weights, **(dict(prefix='backbone.') if is_model else {})))
+    own = network.call_built(lambda built: list(built.state_dict()))
+    prefixes = [prefix for prefix in find_prefixes(weights.state, own) if prefix]
+    return dict(init_cfg=init_of(weights, **(dict(prefix=prefixes[0]) if prefixes else {})))
+
+
+def start_from_jax(network: Network, file: str) -> dict[str, Any]:
+    """Returns the arguments with which a network of timm starts from a file of JAX.
+
+    Raises:
+        UsageError: If timm converts none to it, or there is no such file.
+    """
+    check_file(file, 'checkpoint')
+    if not network.call_built(lambda built: hasattr(built.model, 'load_pretrained')):
+        raise UsageError(f'pretrained must be no file of JAX for timm:{network.name}, as timm converts none to it, got '
+                         f'{file}')
+    return dict(pretrained=True, pretrained_cfg_overlay=dict(file=file, custom_load=True))

@@ -85,7 +85,7 @@ def start_whole(model: nn.Module, weights: Weights, classes: Sequence[str], fold
     has_last = any(is_in(name, LAST_LAYERS) for name in state)
     if found.dropped or not has_last or not all(is_in(name, LAST_LAYERS) for name in found.new):
         parts = {name for name, _ in model.named_children()} & {name.partition('.')[0] for name in state}
-        if others := sorted(parts - {'backbone'}):
+        if 'backbone' in parts and (others := sorted(parts - {'backbone'})):
             warn(f'{weights.source}: its {" and ".join(others)} differ from those of this recipe and start anew; only '
                  'its backbone is used')
         return None
@@ -108,7 +108,10 @@ def loaded_in(backbone: Any, network: Network) -> list[str]:
     weights = network.weights
     checkpoint = weights and weights.checkpoint
     if type_name(network.backbone) == 'TimmBackbone' and network.backbone.get('pretrained'):
-        return backbone.names_of_weights()  # a file of timm must have them, too
+        if network.backbone.get('pretrained_cfg_overlay'):
+            with torch.device('cpu'):
+                MODELS.build(network.backbone)  # refuses a file that lacks weights, before the training
+        return backbone.names_of_weights()
     if not weights or not checkpoint:
         return [name for name, _ in backbone.named_parameters()]
     prefix = prefix_of(network)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mmvit_backbones.errors import MMViTError, UsageError
 from mmvit_backbones.utils.classes import classes_of, shown
+from mmvit_backbones.utils.finite import first_not_finite
 from mmvit_backbones.utils.openmmlab_models import log_from
 from mmvit_backbones.zoo.loading import read_state, safe_loading
 
@@ -142,11 +143,13 @@ def check_step(run: Rehearsal) -> None:
         is_image = isinstance(inputs, Tensor) and inputs.ndim == 4  # no views, branches or videos
         data = reduced(data) if is_image else data
         with torch.no_grad(), checked_strides(model, data['inputs'].shape[2:]) if is_image else nullcontext():
-            model._run_forward(data, mode='loss')
+            losses = model.parse_losses(model._run_forward(data, mode='loss'))[1]
     except MMViTError:
         raise
     except Exception as error:  # models can fail in any way
         raise UsageError(explain(model, error)) from error
+    if found := first_not_finite(losses):
+        raise UsageError(f'in a training step, {found}: check the weights, the data and the loss functions')
 
 
 def explain(model: nn.Module, error: Exception) -> str:

@@ -18,6 +18,7 @@ from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.engine import CompileHook, InterruptHook
 from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.utils.openmmlab_models import unwrap_model
+from mmvit_backbones.zoo.fitting import check_finite
 
 from ..configs.saved import without_start
 from ..configs.settings import check_schedule
@@ -79,6 +80,7 @@ class CheckedRunner(Base):
     def _init_model_weights(self) -> None:
         try:
             super()._init_model_weights()
+            check_finite(self.model.state_dict(), 'of model.init_cfg')
         except CheckpointError as error:
             remedy = ('pass another file as pretrained (--pretrained), or pretrained=False (--no-pretrained) for '
                       'random weights'

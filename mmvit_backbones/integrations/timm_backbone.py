@@ -26,9 +26,10 @@ from ..utils.installation import install_command
 from ..utils.messages import near_names
 from ..utils.openmmlab_models import on_meta
 from ..zoo.checkpoints import read_checkpoint
+from ..zoo.fitting import check_finite
 from ..zoo.foreign_names import describe_names
 from ..zoo.hubs import brief_warnings, timm_network
-from ..zoo.state_dicts import find_state_dict
+from ..zoo.state_dicts import WHOLE, names_in, prefixes_in, use_of_prefix
 
 try:
     import timm
@@ -128,7 +129,9 @@ class TimmBackbone(BaseModule):
         frozen = self._frozen_parameters(infos)
         if out_type == 'featmap':
             self.model.prune_intermediate_layers(self.indices, prune_norm=not self.norm)
-        check_complete(name, missing & self.model.state_dict().keys(), file_of(arguments))
+        check_complete(name, missing & self.model.state_dict().keys(), file := file_of(arguments))
+        if file and pretrained:
+            check_finite(self.model.state_dict(), file)
         if with_cp:
             self.model.set_grad_checkpointing()
         for key, parameter in self.model.named_parameters():
@@ -333,7 +336,9 @@ def check_complete(name: str, missing: set[str], file: str | None) -> None:
     own = timm_network(name).state_dict().keys() if file and missing else set()
     lacking = sorted(missing & own)
     if file and lacking:
-        weights, _ = find_state_dict(read_checkpoint(file))
-        remedy = describe_names(weights.keys() - own) or (
+        checkpoint = read_checkpoint(file)
+        remedy = describe_names({name[1:] for name in names_in(checkpoint)} - own) or (
             "; a training with TimmBackbone is loaded by init_cfg=dict(type='Pretrained', checkpoint=FILE)")
+        if (prefixes := prefixes_in(checkpoint, own)) and prefixes[0] not in WHOLE:
+            remedy = f'; it has them with the prefix {prefixes[0]}: {use_of_prefix(file, prefixes[0])}'
         raise CheckpointError(f'{file} lacks {len(lacking)} weights of timm:{name}, such as {lacking[0]}{remedy}')

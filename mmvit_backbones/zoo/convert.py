@@ -16,11 +16,12 @@ from ..version import __version__
 from .checkpoints import read_checkpoint
 from .converters.layout import Layout
 from .download import cached_file
+from .fitting import check_finite
 from .loading import LAYOUTS
 from .reading import DETAILS, OF_DATA, find_checkpoint
 from .settings import setting, variants_of
 from .source import DETECTOR_HEADS, Weights, describe_file, open_weights
-from .state_dicts import find_state_dict, names_in_backbones, strip_prefix
+from .state_dicts import find_state_dict, names_in_backbones, select, strip_prefix
 from .variants import OFFICIAL, VARIANTS
 
 FILES = '.pth', '.safetensors'
@@ -41,7 +42,8 @@ def convert_weights(source: str, out: str | Path, prefix: str | None = None,
             or URL of the authors' file; or the work dir of a training, for its best checkpoint, or a checkpoint.
         out (str | Path): File that ends with ``.pth`` or ``.safetensors``, with mmpretrain's keys for a classifier, and
             mmdet's or mmseg's for a detector or segmenter.
-        prefix (str | None): Prefix of the names in a file that holds several models; see :func:`find_state_dict`.
+        prefix (str | None): Prefix of the names of one model in a file, which is taken off. Whatever network they are
+            of, they are written; those of ``backbone.*`` or of the authors as above. Defaults to None.
         task (str): ``'backbone'`` omits the classifier and the prefix of the backbone's weights. Defaults to
             ``'classification'``.
 
@@ -60,10 +62,12 @@ def convert_weights(source: str, out: str | Path, prefix: str | None = None,
         read = find_checkpoint(source)
     check_outputs('out', [out], [read])
     checkpoint = read_checkpoint(source)
-    weights, layout = find_state_dict(checkpoint, LAYOUTS, names_in_backbones(checkpoint), source, prefix)
-    if not layout and not any(key.startswith('backbone.') for key in weights):
+    checkpoint = select(checkpoint, prefix, source) if prefix else checkpoint
+    weights, layout = find_state_dict(checkpoint, LAYOUTS, names_in_backbones(checkpoint), source)
+    if not layout and not prefix and not any(key.startswith('backbone.') for key in weights):
         raise UsageError(f'{source} is neither a published checkpoint of any network nor of a model of OpenMMLab; its '
                          f'keys are {", ".join(list(weights)[:2])}, ...')
+    check_finite(weights, source)
     weights = strip_prefix(weights, 'backbone.') if task == 'backbone' else weights
     return write_file(weights, describe(weights, open_weights(source) or Weights(source), layout), Path(out))
 

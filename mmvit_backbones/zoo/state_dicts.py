@@ -54,10 +54,32 @@ def find_state_dict(checkpoint: Mapping, layouts: Sequence[Layout] = (), own: Co
         given = f', got {prefix!r}' if prefix else ''
         raise CheckpointError(f'checkpoint {source} has weights that fit with the prefixes {there}: choose one '
                               'by prefix, in a config init_cfg.prefix (mmvit train --cfg-options '
-                              f'model.backbone.init_cfg.prefix=PREFIX, mmvit weights convert --prefix PREFIX){given}')
+                              f'model.backbone.init_cfg.prefix=PREFIX), or {use_of_prefix(source)}{given}')
     start, inside, layout = chosen[0]
     weights = strip_prefix(found[start], inside.removesuffix(chosen[0].rest(prefix) or ''))
     return layout.convert(weights, source) if layout else weights, layout
+
+
+def use_of_prefix(source: str, prefix: str = 'PREFIX') -> str:
+    """Returns the commands with which a training starts from the weights in a file whose names start with a prefix."""
+    return f'mmvit weights convert {source} --prefix {prefix} --out own.safetensors, then --pretrained own.safetensors'
+
+
+def select(checkpoint: Mapping, prefix: str, source: str) -> dict[str, Tensor]:
+    """Returns the weights whose names start with a prefix, without it; see :func:`find_state_dict`.
+
+    Raises:
+        CheckpointError: If there are none.
+    """
+    prefix, found = clean_name(f'{prefix.rstrip(".")}.'), dict(_state_dicts(checkpoint))
+    named = {f'{start}{name}': x for start, weights in found.items() for name, x in weights.items()}
+    sets = *(weights for start, weights in found.items() if start in WHOLE), named
+    chosen = next(filter(None, (strip_prefix(weights, prefix) for weights in sets)), None)
+    if chosen is None:
+        there = dict.fromkeys(name.partition('.')[0] for weights in sets for name in weights)
+        raise CheckpointError(f'checkpoint {source} has no names with the prefix {prefix!r}; they start with '
+                              f'{", ".join(list(there)[:8])}')
+    return chosen
 
 
 class Place(NamedTuple):
@@ -104,6 +126,11 @@ def names_in(checkpoint: Mapping) -> set[str]:
 def names_in_backbones(checkpoint: Mapping) -> set[str]:
     """Returns the names of the weights of backbones in all models of a checkpoint, from ``'backbone.'`` on."""
     return {f'backbone.{name.partition(".backbone.")[2]}' for name in names_in(checkpoint) if '.backbone.' in name}
+
+
+def prefixes_in(checkpoint: Mapping, own: Collection[str]) -> list[str]:
+    """Returns the prefixes, with the keys of dicts, of at least half of some own names in a checkpoint."""
+    return [start + prefix for start, weights in _state_dicts(checkpoint) for prefix in find_prefixes(weights, own)]
 
 
 def _are_equal(weights: Mapping, others: Mapping) -> bool:

@@ -141,6 +141,7 @@ def test_a_network_has_no_data_root(tmp_path):
     ('mmseg', 'model.decode_head.num_classes=3', ['model.decode_head.num_classes', 3, 11, 'sky']),
     ('mmdet', 'model.roi_head.bbox_head.num_classes=3', ['model.roi_head.bbox_head.num_classes', 3, 4, 'person']),
     ('mmpretrain', 'model.head.num_classes=2', ['model.head.num_classes', 2, 5, 'daisy']),
+    ('mmpretrain', 'model.head.loss.loss_weight=1e999', ['loss has inf']),
     ('mmpretrain', 'visualizer.vis_backends.0.type=AimVisBackend',
      ['visualizer.vis_backends.0', 'AimVisBackend', 'pip install aim']),
     ('mmpretrain', 'default_hooks.checkpoint.save_best=mAP',
@@ -171,6 +172,8 @@ def test_parts_that_do_not_fit_are_one_line(framework, option, words, tmp_path):
     ("model = dict(head=dict(loss=dict(reduction='x')))", ['model cannot be used']),
     ("model = dict(backbone=dict(init_cfg=dict(type='Pretrained', checkpoint='nowhere.pth')))",
      ['pretrained weights', 'nowhere.pth', 'init_cfg=None']),
+    ("model = dict(backbone=dict(init_cfg=dict(type='Constant', layer='Linear', val=float('nan'))))",
+     ['model.init_cfg', 'backbone.', 'NaN']),
     ("optim_wrapper = dict(optimizer=dict(lr='fast'))", ['optim_wrapper cannot be used']),
     ("optim_wrapper = dict(constructor='mmdet.LearningRateDecayOptimizerConstructor', paramwise_cfg=dict("
      "_delete_=True, decay_rate=0.9, decay_type='layer_wise', num_layers=6))",

@@ -2,6 +2,7 @@
 import pickle
 import sys
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -147,6 +148,9 @@ def test_files_are_loaded(tmp_path):
         backbone = build('convnext_atto', **options)
         backbone.init_weights()
         assert all(torch.equal(x, expected[key]) for key, x in backbone.state_dict().items())
+    torch.save({key.removeprefix('model.'): x * torch.nan for key, x in expected.items()}, timms)
+    with raises(CheckpointError, 'timms.pth', 'stem', 'NaN'):
+        build('convnext_atto', pretrained=True, pretrained_cfg_overlay=dict(file=timms))
     with raises(CheckpointError, 'timms.pth', 'model.stem'):
         build('convnext_atto', init_cfg=dict(type='Pretrained', checkpoint=timms)).init_weights()
     with raises(CheckpointError, 'convnext_atto', 'FileNotFoundError', 'missing.pth'):
@@ -178,12 +182,15 @@ def test_files_may_lack_what_an_argument_adds(tmp_path):
 
 
 def test_recipes_start_from_files_and_register_the_network(tmp_path):
-    """Those of timm, and those of a training with the network."""
+    """Those of timm, also with averages, those of a training with the network, and its backbone alone."""
     expected = {key: x + 1 for key, x in TimmBackbone('resnet18').state_dict().items()}
-    torch.save({key.removeprefix('model.'): x for key, x in expected.items()}, tmp_path / 'timms.pth')
+    torch.save(expected, tmp_path / 'backbone.pth')
+    timms = {key.removeprefix('model.'): x for key, x in expected.items()}
+    torch.save(dict(state_dict={key: x * 2 for key, x in timms.items()}, state_dict_ema=timms), tmp_path / 'two.pth')
+    torch.save(timms, tmp_path / 'timms.pth')
     torch.save(dict(state_dict={f'backbone.{key}': x for key, x in expected.items()}), tmp_path / 'training.pth')
     for network in 'timm:resnet18', *(dict(type=kind, name='resnet18') for kind in ('TimmBackbone', TimmBackbone)):
-        for file in 'timms.pth', 'training.pth':
+        for file in 'timms.pth', 'training.pth', 'two.pth', 'backbone.pth':
             found = find_network(network, str(tmp_path / file))
             backbone = MODELS.build(found.backbone)
             backbone.init_weights()
@@ -192,10 +199,35 @@ def test_recipes_start_from_files_and_register_the_network(tmp_path):
         assert not find_network(network, False).is_pretrained
         with raises(CheckpointError, 'missing.pth'):
             find_network(network, 'missing.pth')
+    torch.save(dict(state_dict={f'net.{key}': x for key, x in timms.items()}), tmp_path / 'net.ckpt')
+    with raises(CheckpointError, 'net.ckpt', 'net.', '--prefix'):
+        MODELS.build(find_network('timm:resnet18', str(tmp_path / 'net.ckpt')).backbone)
     with raises(UsageError, 'timm:resnet18', 'timm://resnet18', 'file'):
         find_network('timm:resnet18', 'timm://resnet18')
     network = dict(type='TimmBackbone', name='vit_tiny_patch16_224.augreg_in21k', pretrained=True)
     assert find_network(network).images.mean == [127.5] * 3 != find_network(network, False).images.mean
+
+
+def test_recipes_start_from_files_of_jax(tmp_path):
+    """Which timm converts for some networks."""
+    name, file, width, block = 'vit_tiny_patch16_224', str(tmp_path / 'jax.npz'), 12, 'Transformer/encoderblock_0'
+    shapes = {'embedding': (16, 16, 3, width), 'Transformer/encoder_norm': (width, ),
+              **{f'{block}/LayerNorm_{i}': (width, ) for i in (0, 2)},
+              **{f'{block}/MultiHeadDotProductAttention_1/{part}': (width, 3, 4) for part in ('query', 'key', 'value')},
+              f'{block}/MultiHeadDotProductAttention_1/out': (3, 4, width),
+              f'{block}/MlpBlock_3/Dense_0': (width, 4 * width), f'{block}/MlpBlock_3/Dense_1': (4 * width, width)}
+    weights = {}
+    for part, shape in shapes.items():
+        bias = shape[1:] if part.endswith(('query', 'key', 'value')) else shape[-1:]
+        weights[f'{part}/bias'] = np.ones(bias, 'float32')
+        weights[f'{part}/{"scale" if "norm" in part.lower() else "kernel"}'] = np.ones(shape, 'float32')
+    np.savez(file, cls=np.ones((1, 1, width), 'float32'), **weights,
+             **{'Transformer/posembed_input/pos_embedding': np.ones((1, 197, width), 'float32')})
+    network = dict(type='TimmBackbone', name=name, depth=1, embed_dim=width)
+    backbone = MODELS.build(find_network(network, file, 'classification').backbone)
+    assert all((x == 1).all() for x in backbone.parameters())
+    with raises(UsageError, 'resnet18', 'jax.npz'):
+        find_network('timm:resnet18', file)
 
 
 def test_mmpretrains_layer_decay_reads_the_layers():

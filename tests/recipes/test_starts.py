@@ -8,13 +8,16 @@ import torch
 from fine_tunings import FOLDERS, TASKS, recipe
 from helpers import raises
 from mmengine.config import Config
+from mmengine.registry import MODELS
 
 from mmvit.recipes import FineTuning
 from mmvit.recipes.folder import plan_fine_tuning
 from mmvit.recipes.networks import find_network
+from mmvit.recipes.starts import loaded_in
 from mmvit.utils.frameworks import build_model, use_framework
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import CheckpointError, MMViTError
+from mmvit_backbones.zoo.loading import safe_loading
 from mmvit_backbones.zoo.variants import Normalization
 
 pytestmark = pytest.mark.usefixtures('frameworks')
@@ -74,6 +77,20 @@ def test_a_prefix_that_was_given_selects_the_weights(task, tmp_path):
     backbone = build_model(cfg).backbone
     backbone.init_weights()
     assert all(torch.equal(x, weights[name] + 1) for name, x in backbone.named_parameters() if name in weights)
+
+
+def test_a_prefix_of_a_framework_for_trainings_is_found(tmp_path):
+    """Lightning's, for a network of another library."""
+    network, file = dict(type='mmdet.ResNet', depth=18), str(tmp_path / 'last.ckpt')
+    use_framework('mmdet')
+    weights = {name: x + 1 for name, x in MODELS.build(network).state_dict().items()}
+    torch.save(dict(state_dict={f'net.{name}': x for name, x in weights.items()} | {'fc.bias': torch.ones(2)}), file)
+    found = find_network(network, file, 'classification')
+    assert sorted(loaded_in(None, found)) == sorted(name for name in weights if not name.endswith('tracked'))
+    backbone = MODELS.build(found.backbone)
+    with safe_loading():
+        backbone.init_weights()
+    assert all(torch.equal(x, weights[name]) for name, x in backbone.named_parameters())
 
 
 @TASKS

@@ -101,6 +101,27 @@ def test_models_of_this_package_in_one_file_are_told_by_prefixes(home, names):
         convert_weights('both.pth', 'any.pth')
 
 
+@pytest.mark.parametrize('prefix', ['net.', 'teacher', 'state_dict.net'])
+def test_a_prefix_selects_the_weights_of_any_network(prefix, tmp_path):
+    """As Lightning names them, or in a dict of their own."""
+    weights = {'blocks.0.weight': torch.ones(2), 'head.bias': torch.zeros(2)}
+    others = {f'net.{name}': x for name, x in weights.items()} | {'loss.weight': torch.ones(2)}
+    file, out = str(tmp_path / 'file.ckpt'), tmp_path / 'own.safetensors'
+    torch.save(dict(state_dict=others, teacher=weights), file)
+    convert_weights(file, out, prefix)
+    found = read_file(out)['state_dict']
+    assert found.keys() == weights.keys() and all(torch.equal(found[name], weights[name]) for name in weights)
+    with raises(CheckpointError, 'file.ckpt', 'student.', 'net', 'teacher'):
+        convert_weights(file, out, 'student.')
+
+
+def test_weights_of_a_training_that_diverged_are_refused(tmp_path):
+    torch.save({'backbone.a': torch.tensor([1., torch.nan])}, tmp_path / 'file.pth')
+    with raises(CheckpointError, 'file.pth', 'backbone.a', 'NaN'):
+        convert_weights(str(tmp_path / 'file.pth'), tmp_path / 'out.pth')
+    assert not (tmp_path / 'out.pth').exists()
+
+
 def test_files_have_a_known_suffix(home):
     with raises(UsageError, 'out', '.safetensors', 'model.bin'):
         convert_weights('vitae_tiny', 'model.bin')

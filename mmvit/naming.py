@@ -12,7 +12,9 @@ KINDS = dict(
 TAKES = dict(
     train=('network', 'config', 'run'), test=('run', 'checkpoint', 'exported', 'config', 'network'),
     predict=('run', 'checkpoint', 'exported', 'config'), export=('run', 'checkpoint'), config=('config', 'run'),
-    benchmark=('network', 'config', 'run'), flops=('network', 'run', 'checkpoint'), draw=('network', 'run'))
+    benchmark=('network', 'config', 'run'), flops=('network', 'run', 'checkpoint'), draw=('network', 'run'),
+    **{'weights convert': ('network', 'run', 'checkpoint')})
+OF_PACKAGE = 'test', 'flops', 'draw', 'weights convert'  # commands that take this package's networks alone
 ARGUMENTS = {('export', 'config'): 'config'}  # command and kind -> its argument for what it does not take by name
 EXPORTED_SUFFIX = '.onnx'
 OTHERS = 'resnet50', 'timm:'  # networks of other libraries: a name, and how names begin
@@ -60,6 +62,9 @@ def resolve(text: str, command: str) -> str:
 
     from .configs.files import named_configs
     kind = kind_of(text)
+    if kind == 'network' and text not in VARIANTS and command in OF_PACKAGE:
+        raise UsageError(f'{command} takes networks of this package alone (mmvit models), got {text}, one of another '
+                         'library')
     if kind in TAKES[command]:
         return kind
     known = dict(network=VARIANTS, config=named_configs())

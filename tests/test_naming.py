@@ -2,7 +2,7 @@
 import pytest
 from helpers import raises
 
-from mmvit.naming import KINDS, TAKES, kind_of, resolve
+from mmvit.naming import KINDS, OF_PACKAGE, TAKES, kind_of, resolve
 from mmvit_backbones.errors import UsageError
 
 NAMES = dict(
@@ -25,7 +25,10 @@ def files(tmp_path, monkeypatch):
 def test_a_command_takes_a_text_or_says_what_it_is(command, kind):
     for text in NAMES[kind]:
         assert kind_of(text) == kind
-        if kind in TAKES[command]:
+        if kind == 'network' and command in OF_PACKAGE and text != 'reswin_tiny':
+            with raises(UsageError, command, text, 'networks of this package'):
+                resolve(text, command)
+        elif kind in TAKES[command]:
             assert resolve(text, command) == kind
         else:
             with raises(UsageError, command, text, KINDS[kind], *(KINDS[each] for each in TAKES[command])):

@@ -1,5 +1,4 @@
 """Counts the parameters and multiply-adds of networks."""
-import os.path as osp
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
@@ -16,7 +15,7 @@ from mmvit_backbones.zoo.settings import setting
 from mmvit_backbones.zoo.variants import VARIANTS, Variant, find_names
 
 from ..inference import Predictor
-from ..naming import resolve
+from ..naming import kind_of, resolve
 from ..utils.counters import count_macs
 
 Task = Literal['classification', 'backbone']
@@ -59,7 +58,7 @@ def count_flops(networks: Sequence[str], size: int | Sequence[int] | None = None
     """
     if task not in get_args(Task):
         raise UsageError(f'task must be classification or backbone, got {task}')
-    runs = [name for name in networks if osp.exists(name) and resolve(name, 'flops') != 'network']
+    runs = [name for name in networks if kind_of(name) and resolve(name, 'flops') != 'network']
     if runs and task == 'backbone':
         raise UsageError(f'task=backbone (--backbone) is for networks, got the training {runs[0]}')
     names = [name for name in networks if name not in runs]

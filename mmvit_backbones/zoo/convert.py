@@ -54,7 +54,7 @@ def convert_weights(source: str, out: str | Path, prefix: str | None = None,
     if Path(out).suffix not in FILES:
         raise UsageError(f'out must end with {" or ".join(FILES)}, got {out}')
     name, _, tag = source.partition('/')
-    if name in VARIANTS and not Path(source).exists():
+    if name in VARIANTS and (not tag or tag in VARIANTS[name].weights or not Path(source).exists()):
         if prefix:
             raise UsageError('prefix requires a file; use NAME/TAG to select published weights')
         source, read = f'{OFFICIAL}{source}', str(cached_file(VARIANTS[name].published_weights(tag or True)))

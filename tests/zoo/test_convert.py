@@ -38,7 +38,8 @@ def home(published, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('name', ['model.pth', 'model.safetensors'])
 @pytest.mark.parametrize('task', ['classification', 'backbone'])
-def test_a_single_file_is_loaded_by_init_cfg(home, published, name, task):
+def test_a_single_file_is_loaded_by_init_cfg(home, published, name, task, tmp_path):
+    (tmp_path / 'vitae_tiny').mkdir()  # whose name means the network
     convert_weights('vitae_tiny', name, task=task)
     weights = read_file(name)
     weights, expected = weights.get('state_dict', weights), convert_state_dict('vitae_tiny', published, task)
@@ -71,6 +72,7 @@ def test_weights_of_a_training_are_written_without_its_history(name, tmp_path):
 @pytest.mark.parametrize('options, words', [
     ('vitae_tiny --prefix model', ['--prefix', 'NAME/TAG']),
     ('vitae_tiny/512', ['512']), ('vitae_huge_one', ['vitae_huge_one']),
+    ('timm:resnet18', ['weights convert', 'timm:resnet18']),
     ('home/vitae_tiny.pth', ['vitae_tiny.pth', '--prefix', 'state_dict_ema.'])])
 def test_wrong_arguments_are_refused_before_anything_is_written(home, tmp_path, options, words, capsys):
     """The command names its options for the arguments of the functions."""

@@ -30,4 +30,7 @@ def get_parser() -> ArgumentParser:
 
 def run(args: Namespace) -> None:
     from mmvit_backbones.zoo.convert import convert_weights
+
+    from ...naming import resolve
+    resolve(args.source, 'weights convert')
     print(convert_weights(args.source, args.out, args.prefix, args.task))

@@ -2,7 +2,7 @@
 
 Images ``(B, 3, height, width)`` give logits ``(B, classes)``.
 """
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 from mmvit_backbones.zoo.building import model_config
 
@@ -31,8 +31,8 @@ def make_model(plan: Plan) -> dict:
         if (neck or {}).get('type') == 'LayerNormPooling' and 'init_cfg' in backbone:
             neck = {**neck, 'init_cfg': backbone['init_cfg']}  # all that the weights bring but the last layer
     elif network.backbone['type'] == 'TimmBackbone':
-        backbone, neck = {**network.backbone, 'out_type': 'pre_logits'}, None  # with timm's own pooling
-        head['in_channels'] = replace(network, backbone=backbone).call_built(lambda built: built.channels[-1])
+        backbone, neck = network.backbone, None
+        head['in_channels'] = network.call_built(lambda built: built.channels[-1])
     else:
         backbone, neck = network.backbone, dict(type='GlobalAveragePooling')
         head['in_channels'] = network.find_maps(224)[-1][0]  # all that some networks take

@@ -198,7 +198,7 @@ def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True
     if isinstance(network, str) and network in VARIANTS:
         found = find_published(VARIANTS[network], pretrained, settings)
     else:
-        found = find_other(*read_network(network), pretrained)
+        found = find_other(*read_network(network), pretrained, settings)
         found = found.with_all_maps() if settings == 'dense' else found
     found = found if found.is_pretrained else found.thaw()
     # The statistics of a few images are worse than those of the weights, which random ones lack; see docs/own_data.md.
@@ -258,8 +258,8 @@ def read_network(network: str | Mapping[str, Any]) -> tuple[str, dict, Normaliza
     return Path(network).stem, backbone, images, [modules] if isinstance(modules, str) else modules
 
 
-def find_other(name: str, backbone: dict, images: Normalization | None, imports: list[str], pretrained: bool | str
-               ) -> Network:
+def find_other(name: str, backbone: dict, images: Normalization | None, imports: list[str], pretrained: bool | str,
+               settings: Task) -> Network:
     """Returns a network of another library; True keeps the weights and the images that its config names.
 
     For a network of timm, a file is one of timm or of the authors, which timm converts, or a checkpoint of a training.
@@ -270,6 +270,8 @@ def find_other(name: str, backbone: dict, images: Normalization | None, imports:
     if in_timm:
         from mmvit_backbones.integrations import timm_backbone
         backbone, name = {**backbone, 'type': 'TimmBackbone'}, str(backbone.get('name'))
+        if settings == 'classification':
+            backbone['out_type'] = 'pre_logits'  # timm's own pooling
         modules = [timm_backbone.__name__, *imports]
         if isinstance(pretrained, str) and '://' in pretrained:
             raise UsageError(f'pretrained must be True, False or a file for timm:{name}, got {pretrained!r}; other '

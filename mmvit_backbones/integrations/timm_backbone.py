@@ -9,7 +9,7 @@ from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, Literal
 
-import torch
+import torch.nn.functional as F
 from mmengine.model import BaseModule, initialize
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -30,6 +30,7 @@ from ..zoo.fitting import check_finite
 from ..zoo.foreign_names import describe_names
 from ..zoo.hubs import brief_warnings, timm_network
 from ..zoo.state_dicts import WHOLE, names_in, prefixes_in, use_of_prefix
+from .timm_maps import Maps, ask_maps, by
 
 try:
     import timm
@@ -43,6 +44,7 @@ __all__ = ['TimmBackbone']
 
 # Arguments with which some networks take images of any size.
 ANY_SIZE: tuple[dict[str, Any], ...] = dict(strict_img_size=False), dict(dynamic_img_size=True), {}
+ANSWERS: dict[tuple, Maps] = {}  # of networks, by name and arguments
 NORM_AFTER_POOLING = 'Hiera', 'HieraDet'  # whose forward_intermediates refuses norm=True
 
 
@@ -125,7 +127,15 @@ class TimmBackbone(BaseModule):
         if out_type == 'pre_logits':
             self.channels, self.output_strides = (self.model.head_hidden_size, ), (infos[-1]['reduction'], )
         self.multiple = max(info['reduction'] for info in infos[:self.indices[-1] + 1])
-        self.image_size = None if takes_any_size else self._fixed_size(arguments.get('img_size'))
+        is_fixed = not takes_any_size and self.model.pretrained_cfg.get('fixed_input_size', False)
+        self.image_size, self.is_resized, refusals = self._ask(self.indices, is_fixed, arguments)
+        if out_type == 'featmap' and any(refusals):
+            refusals_of_all = self._ask(self.levels, is_fixed, arguments).refusals
+            usable = [stage for stage, refusal in enumerate(refusals_of_all) if not refusal]
+            remedy = f'set out_indices={usable}, or ' if usable else ''
+            raise UsageError(f'timm:{name} has no maps of the image for out_indices={self.out_indices}: '
+                             f'{next(filter(None, refusals))}; {remedy}take one vector per image by '
+                             "out_type='pre_logits'")
         frozen = self._frozen_parameters(infos)
         if out_type == 'featmap':
             self.model.prune_intermediate_layers(self.indices, prune_norm=not self.norm)
@@ -154,15 +164,16 @@ class TimmBackbone(BaseModule):
             UsageError: If the images have another size than the only one that the network takes.
         """
         height, width = images.shape[2:]
-        if self.image_size not in (None, (height, width)):
-            expected = ' x '.join(map(str, self.image_size))
-            raise UsageError(f'images must have {expected} pixels for timm:{self.name}, got {height} x {width}; set '
-                             'img_size, or take a network for images of any size')
+        if self.image_size and self.image_size != (height, width):
+            raise UsageError(f'images must have {by(self.image_size)} pixels for timm:{self.name}, got {height} x '
+                             f'{width}; set img_size, or take a network for images of any size')
         if self.image_size is None:
             images = pad_images(images, self.multiple)
         if self.out_type == 'pre_logits':
             return self.model.forward_head(self.model.forward_features(images), pre_logits=True),
         maps = self.model.forward_intermediates(images, indices=self.indices, norm=self.norm, intermediates_only=True)
+        maps = [F.interpolate(x, [ceil_div(side, stride) for side in images.shape[2:]], mode='bilinear')
+                if is_resized else x for x, stride, is_resized in zip(maps, self.output_strides, self.is_resized)]
         maps = [crop(x.permute(0, 2, 3, 1), ceil_div(height, stride), ceil_div(width, stride)).permute(0, 3, 1, 2)
                 for x, stride in zip(maps, self.output_strides)]
         return tuple(x.contiguous() for x in maps)  # operators of mmcv, such as RoIAlign, ignore the strides of tensors
@@ -186,11 +197,11 @@ class TimmBackbone(BaseModule):
 
         Parameters outside of the backbone, such as those of heads, have the last depth.
         """
-        return depth_of(param_name, prefix, self._depths['layers'])
+        return depth_of(param_name, prefix, self._layers)
 
     def get_stage_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Returns the depth of a parameter like :meth:`get_layer_depth`, but counts each stage as one layer."""
-        return depth_of(param_name, prefix, self._depths['stages'])
+        return depth_of(param_name, prefix, self._stages)
 
     def names_of_weights(self) -> list[str]:
         """Returns the names of the parameters that timm's weights have; others exist by the arguments alone."""
@@ -204,19 +215,28 @@ class TimmBackbone(BaseModule):
                 if any(fnmatchcase(name, pattern) for pattern in patterns)}
 
     @cached_property
-    def _depths(self) -> dict[str, dict[str, tuple[int, int]]]:
-        """Returns the depth of all parameters, and the number of depths, in layers and in stages."""
+    def _layers(self) -> dict[str, tuple[int, int]]:
+        return self._depths(coarse=False)
+
+    @cached_property
+    def _stages(self) -> dict[str, tuple[int, int]]:
+        return self._depths(coarse=True)
+
+    def _depths(self, coarse: bool) -> dict[str, tuple[int, int]]:
+        """Returns the depth of all parameters, and the number of depths, in layers or, if ``coarse``, in stages."""
         if not hasattr(self.model, 'group_matcher'):
             raise UsageError(f'timm:{self.name} has no group_matcher, which defines its layers; turn layer decay off '
                              'by decay_rate=1')
         names = [name for name, _ in self.model.named_parameters()]
         after = 'after_all_layers'  # belongs to no layer, as the names of heads
         named: Any = SimpleNamespace(named_parameters=lambda: [(name, name) for name in [*names, after]])
-        depths = {}
-        for kind in 'layers', 'stages':
-            groups: Any = group_parameters(named, self.model.group_matcher(coarse=kind == 'stages'), reverse=True)
-            depths[kind] = {f'model.{name}': (groups[name], groups[after] + 1) for name in names}
-        return depths
+        try:
+            groups: Any = group_parameters(named, self.model.group_matcher(coarse=coarse), reverse=True)
+        except AssertionError as error:  # of RDNet, which has no stages
+            raise UsageError(f'timm:{self.name} does not define its {"stages" if coarse else "layers"} '
+                             f'({first_line(error)}); set decay_type={"layer" if coarse else "stage"}_wise, or turn '
+                             'layer decay off by decay_rate=1') from error
+        return {f'model.{name}': (groups[name], groups[after] + 1) for name in names}
 
     def _out_indices(self, strides: Sequence[int], given: Sequence[int] | int | None) -> tuple[int, ...]:
         """Returns the stages whose maps are returned, without negative indices."""
@@ -229,21 +249,19 @@ class TimmBackbone(BaseModule):
                              f'-1, for timm:{self.name}, got {given!r}')
         return tuple(taken)
 
-    def _fixed_size(self, given: Sequence[int] | int | None) -> tuple[int, int] | None:
-        """Returns height and width of images if the network takes no others; timm says so of others, too."""
-        cfg = self.model.pretrained_cfg
-        if not cfg.get('fixed_input_size'):
-            return None
-        channels, *size = cfg['input_size']
-        height, width = height_and_width(given, 'img_size') if given else size
-        network = on_meta(self.model).eval()
-        images = torch.empty(1, channels, height + self.multiple, width, device='meta')
-        try:
-            with torch.no_grad():
-                network.forward_intermediates(images, indices=self.indices, intermediates_only=True)
-        except (AssertionError, RuntimeError, ValueError):
-            return height, width
-        return None
+    def _ask(self, levels: list[int], is_fixed: bool, arguments: dict[str, Any]) -> Maps:
+        """Returns how the maps of levels cover the image, which timm is asked once per name and arguments."""
+        if self.out_type == 'pre_logits' and not is_fixed:
+            return Maps()
+        key = self.name, repr(sorted(arguments.items())), *levels
+        if key not in ANSWERS:
+            _, *own = self.model.pretrained_cfg['input_size']
+            height, width = height_and_width(arguments.get('img_size') or own, 'img_size')
+            try:
+                ANSWERS[key] = ask_maps(on_meta(self.model).eval(), levels, (self.in_channels, height, width), is_fixed)
+            except RuntimeError:  # of Gemma 4, which reads values: the smallest images take little time
+                ANSWERS[key] = ask_maps(self.model.eval(), levels, (self.in_channels, 1, 1), is_fixed)
+        return ANSWERS[key]
 
     def _frozen_parameters(self, infos: Sequence[dict]) -> set[str]:
         """Returns timm's names of the frozen parameters: all of a network that ends at the last frozen stage."""

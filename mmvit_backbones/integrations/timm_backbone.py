@@ -57,8 +57,9 @@ class TimmBackbone(BaseModule):
 
     The maps are those of timm's ``forward_intermediates``, without class and register tokens. Images are padded with
     zeros, below and to the right, to multiples of the largest stride, unless the network takes one size alone, and maps
-    are cut to the image. Stages are timm's: those of a network in stages, and the blocks of a plain one, such as
-    DINOv3; what is before stride 4 belongs to the stem. What no map of ``out_indices`` needs is removed.
+    are cut to the image. Maps whose cells timm rounds up, such as MobileViTv2's, are resized to H / stride. Stages are
+    timm's: those of a network in stages, and the blocks of a plain one, such as DINOv3; what is before stride 4 belongs
+    to the stem. What no map of ``out_indices`` needs is removed.
 
     Args:
         name (str): Name in ``timm.list_models()``, with or without the tag of weights, such as
@@ -88,7 +89,8 @@ class TimmBackbone(BaseModule):
         image_size (tuple[int, int] | None): Height and width that images must have; None if they may have any.
 
     Raises:
-        UsageError: If timm is not installed, has no network with this name, or an argument is invalid.
+        UsageError: If timm is not installed, has no network with this name, or an argument is invalid, or if maps do
+            not cover the image, because the network resizes it, does not pad it or refuses its size.
         CheckpointError: If weights cannot be loaded.
 
     Example:

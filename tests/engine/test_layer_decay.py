@@ -12,6 +12,7 @@ from tiny_configs import TINY_CONFIGS
 from torch import nn
 
 from mmvit_backbones.engine import LayerDecayConstructor
+from mmvit_backbones.errors import UsageError
 
 LR, DECAY = 1e-3, 0.05
 
@@ -65,7 +66,8 @@ def other_networks() -> dict[str, nn.Module]:
     assert timm
     with torch.device('meta'):
         networks = {name: TimmBackbone(name) for name in (
-            'swin_tiny_patch4_window7_224', 'convnext_atto', 'pvt_v2_b0', 'vit_tiny_patch16_224', 'efficientnet_b0')}
+            'swin_tiny_patch4_window7_224', 'convnext_atto', 'pvt_v2_b0', 'vit_tiny_patch16_224', 'efficientnet_b0',
+            'rdnet_tiny')}
         return networks | dict(resnet50=MODELS.build(dict(type='mmdet.ResNet', depth=50)))
 
 
@@ -90,6 +92,9 @@ def test_other_networks_define_their_layers():
     assert by_layer['layer4.2.conv3.weight'] == 0.5
     by_stage = rates_of_other(networks['resnet50'], decay_rate=0.5, decay_type='stage_wise')
     assert by_stage['bn1.weight'] == 0.5**5 and by_stage['layer4.0.conv1.weight'] == 0.5
+    assert len({*rates_of_other(networks['rdnet_tiny'], decay_rate=0.5).values()}) > 4
+    with raises(UsageError, 'rdnet_tiny', 'stages', 'layer_wise'):  # timm defines its layers alone
+        rates_of_other(networks['rdnet_tiny'], decay_rate=0.5, decay_type='stage_wise')
 
 
 @pytest.mark.parametrize('decay_rate', [1, 0.5])

@@ -1,5 +1,6 @@
 """Networks of timm are backbones with timm's own maps, for images of any size, and can be frozen."""
 import pickle
+import re
 import sys
 
 import numpy as np
@@ -38,6 +39,12 @@ KINDS = [
 LOCAL = ('cspdarknet53', 'dla34', 'hgnetv2_b0', 'hrnet_w18_small', 'mobilenetv2_100', 'poolformer_s12', 'regnetx_002',
          'resnet18', 'sam2_hiera_tiny', 'swin_tiny_patch4_window7_224', 'vgg11', 'vit_tiny_patch16_224')
 each = pytest.mark.parametrize('name', SMALL)
+# Networks that round cells up, that resize images or don't pad, and that refuse sizes.
+RESIZED = ['mobilevitv2_050']
+PARTIAL = ['crossvit_9_240', 'inception_v3', 'inception_v4', 'inception_resnet_v2', 'legacy_xception', 'pit_ti_224']
+REFUSING = ['bat_resnext26ts', 'halonet26t', 'halonet_h1', 'haloregnetz_b']
+TINIEST = {timm.models.model_entrypoint(name).__module__: name for name in sorted(
+    timm.list_models(exclude_filters=['mm_*', '*giant*', '*huge*', '*large*', '*base*']), key=len, reverse=True)}
 
 
 def build(name: str, **options) -> TimmBackbone:
@@ -62,6 +69,52 @@ def test_maps_are_timms_own(name, norm):
     assert tuple(x.shape[1] for x in maps) == backbone.channels
     for x, y, stride in zip(maps, expected, backbone.output_strides, strict=True):
         torch.testing.assert_close(x, y[:, :, :-(-height // stride), :-(-width // stride)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', [*RESIZED, *PARTIAL, *REFUSING, *(
+    pytest.param(name, marks=pytest.mark.large)  # four minutes
+    for name in sorted({*TINIEST.values()} - {*RESIZED, *PARTIAL, *REFUSING}))])
+@torch.no_grad()
+def test_maps_of_each_module_of_timm_cover_the_image(name):
+    """They have side / stride cells, where this is even and odd, or are resized; if some are refused, others do."""
+    options = {}
+    with torch.device('cpu' if 'gemma' in name else 'meta'):  # it reads values
+        try:
+            backbone = TimmBackbone(name)
+        except UsageError as error:
+            assert name in PARTIAL + REFUSING and TimmBackbone(name, out_type='pre_logits').channels
+            usable = re.search(r'set out_indices=\[([\d, ]+)\]', str(error))
+            if not usable:
+                return
+            options = dict(out_indices=[int(stage) for stage in usable[1].split(',')])
+            backbone = TimmBackbone(name, **options)
+    device = 'meta'
+    if sum(x.numel() for x in backbone.parameters()) < 2e6 or name in RESIZED or 'gemma' in name:
+        backbone, device = TimmBackbone(name, **options), 'cpu'
+    size = backbone.image_size or (3 * backbone.multiple, 6 * backbone.multiple)
+    images = torch.rand(1, 3, *size, device=device)
+    theirs = backbone.eval().model.forward_intermediates(images, indices=backbone.indices, norm=backbone.norm,
+                                                         intermediates_only=True)
+    for y, stride in zip(theirs, backbone.output_strides, strict=True):
+        assert y.shape[2:] == tuple(-(-side // stride) for side in size) or name in RESIZED
+    if device == 'cpu':
+        for x, y in zip(backbone(images), theirs, strict=True):
+            torch.testing.assert_close(x, y if x.shape == y.shape else F.interpolate(y, x.shape[2:], mode='bilinear'))
+
+
+@pytest.mark.parametrize('options, size', [(dict(), (224, 224)), (dict(out_indices=(0, 1, 2)), (48, 80))])
+@torch.no_grad()
+def test_maps_that_timm_rounds_up_are_resized(options, size):
+    """Also those that are even at multiples of the whole network's stride."""
+    backbone = TimmBackbone('mobilevitv2_050', **options).eval()
+    images = torch.rand(1, 3, *size)
+    y = backbone.model.forward_intermediates(images, indices=backbone.indices, norm=True, intermediates_only=True)[-1]
+    x = backbone(images)[-1]
+    assert y.shape != x.shape == (1, backbone.channels[-1], *(side // backbone.multiple for side in size))
+    torch.testing.assert_close(x, F.interpolate(y, x.shape[2:], mode='bilinear'))
+    smaller = backbone(images[..., :-20])[-1]  # padded to the same size, and cut
+    assert smaller.shape[3] == -(-(size[1] - 20) // backbone.multiple)
 
 
 @pytest.mark.parametrize('name', KINDS)

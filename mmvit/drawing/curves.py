@@ -1,9 +1,12 @@
 """Draws the loss and the metric of a training over its epochs."""
 import json
+import math
 from pathlib import Path
 
 from matplotlib.figure import Figure
 from mmengine.config import Config
+
+from mmvit_backbones.zoo.reading import LAST, last_of, read_file, runs_of
 
 from ..configs.tasks import find_task
 from ..running.run_folder import RunFolder
@@ -18,7 +21,7 @@ def draw_curves(cfg: Config) -> list[str]:
         cfg (Config): Config of the training.
 
     Returns:
-        list[str]: A line that names the file; none for other configs, and if MMEngine has written no losses.
+        list[str]: A line that names the file; none for other configs, and without losses or a checkpoint of MMEngine.
 
     Raises:
         UsageError: If the file cannot be written.
@@ -30,7 +33,7 @@ def draw_curves(cfg: Config) -> list[str]:
     figure, path = Figure(figsize=(7, 4)), Path(cfg.work_dir, 'curves.png')
     axes = figure.subplots()
     lines = axes.plot(*zip(*losses.items()), color='tab:gray', label='training loss')
-    axes.set(xlabel='epoch', ylabel='training loss', ylim=(0, None))
+    axes.set(xlabel='epoch' if 'max_epochs' in cfg.train_cfg else 'step', ylabel='training loss', ylim=(0, None))
     if metrics:
         right = axes.twinx()
         right.set(ylabel=metric)
@@ -45,16 +48,19 @@ def draw_curves(cfg: Config) -> list[str]:
 
 
 def read_scalars(work_dir: str | Path, metric: str) -> tuple[dict[float, float], dict[float, float]]:
-    """Returns the losses and the metrics that MMEngine has written in a work dir, by their epochs.
+    """Returns the losses and the metrics that MMEngine has written of the last training in a work dir, by their epochs.
 
-    Of steps that were repeated after a resumption, the later ones count.
+    Its logs are those of the runs that its last checkpoint records; of steps that were repeated after a resumption, the
+    later ones count.
     """
-    losses, metrics = {}, {}
-    for file in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
-        for line in map(json.loads, file.read_text(encoding='utf-8').splitlines()):
-            if 'loss' in line:
-                losses[line['step']] = line['epoch'], line['loss']
-            elif metric in line:
-                metrics[line['step']] = line[metric]
-    steps_per_epoch = max(losses, default=1) / max((epoch for epoch, _ in losses.values()), default=1)
-    return {step / steps_per_epoch: loss for step, (_, loss) in sorted(losses.items())}, dict(sorted(metrics.items()))
+    last, logs, rows = Path(work_dir, LAST), [*Path(work_dir).glob('*/vis_data/scalars.json')], []
+    for name, begin in runs_of(read_file(last_of(last), mmap=True)) if last.is_file() else ():
+        rows, step = [(step, row) for step, row in rows if step <= begin], begin
+        for file in (file for file in logs if f'_{name}'.endswith(f'_{file.parts[-3]}')):
+            for row in map(json.loads, file.read_text(encoding='utf-8').splitlines()):
+                step = row['step'] if 'loss' in row else step  # a validation follows the steps before it
+                rows.append((step, row))
+    losses = {step: row for step, row in rows if 'loss' in row}
+    length = max(losses, default=1) / max((row.get('epoch', step) for step, row in losses.items()), default=1)
+    metrics = {row['step']: row[metric] for _, row in rows if not math.isnan(row.get(metric, math.nan))}
+    return {step / length: row['loss'] for step, row in losses.items()}, metrics

@@ -15,8 +15,10 @@ from typing import Any, TextIO
 
 import torch
 from mmengine.device import get_device
-from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.runner import IterBasedTrainLoop, Runner
+
+from mmvit_backbones.zoo.reading import info_of, read_file, recorded_best
 
 from ..configs.tasks import find_task
 from ..utils.shell import short_path
@@ -76,7 +78,7 @@ def concerns_person(record: logging.LogRecord, kept: list[str] | None) -> bool:
 
 
 class ProgressHook(Hook):
-    """Prints how long a training takes, its steps and validations, and at the end the best one.
+    """Prints how long a training takes, its steps and validations, and at the end the best one by each metric.
 
     Args:
         out (TextIO): Where to print.
@@ -89,11 +91,21 @@ class ProgressHook(Hook):
 
     def __init__(self, out: TextIO) -> None:
         self.print, self.tables = partial(print, sep='\n', file=out, flush=True), []
-        self.best, self.tables_of_best = None, []  # checkpoint, and its figures by class
+        self.unit = self.count = 'epoch'  # of the loop, and its name in MMEngine
+        self.best, self.saver = {}, None  # best checkpoints by their key in the hub: path, when, tables; who saves them
         self.steps, self.end, self.validation = 0, 0., 0.  # number; when the last one ended; seconds of a validation
 
+    def before_run(self, runner: Runner) -> None:
+        self.saver = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook) and hook.save_best), None)
+        if isinstance(runner.train_loop, IterBasedTrainLoop):
+            self.unit, self.count = 'step', 'iter'
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        for key, path in recorded_best(info_of(checkpoint)).items() if runner._resume else ():
+            self.best[key] = path, f'{self.unit} {read_file(path, mmap=True)["meta"][self.count]}', []
+
     def before_train(self, runner: Runner) -> None:
-        self.best, self.validation = runner.message_hub.runtime_info.get('best_ckpt'), time_validation(runner)
+        self.validation = time_validation(runner)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         loop: Any = runner.train_loop
@@ -109,20 +121,28 @@ class ProgressHook(Hook):
                        f'loss {loss:.4f}  rate {rates_of(runner)}  {left} left')
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        self.validation = time.perf_counter() - self.end  # with its checkpoints
-        name, best = find_task(runner.cfg.default_scope).metric, runner.message_hub.runtime_info.get('best_ckpt')
-        is_best = best != self.best
-        if is_best:
-            self.best, self.tables_of_best = best, [*self.tables]
+        if self.steps:  # a resumed training may validate before its first step
+            self.validation = time.perf_counter() - self.end  # with its checkpoints
+        moment, best = f'{self.unit} {getattr(runner, self.count)}', recorded_best(runner.message_hub.runtime_info)
+        new = {key: (path, moment, [*self.tables]) for key, path in best.items()
+               if key not in self.best or path != self.best[key][0]}
+        self.best.update(new)
         self.tables.clear()
-        if metrics and name in metrics:
-            self.print(f'validation  epoch {runner.epoch}  {name} {metrics[name]:.4g}{", the best so far" * is_best}')
+        keys = {find_task(runner.cfg.default_scope).metric: '', **self.keys_of_best()}
+        if values := [f'{name} {metrics[name]:.4g}{", the best so far" * (key in new)}'
+                      for name, key in keys.items() if metrics and name in metrics]:
+            self.print(f'validation  {moment}  {"  ".join(values)}')
 
     def after_train(self, runner: Runner) -> None:
-        if self.best:
-            epoch, score = re.search(r'epoch_(\d+)', self.best), runner.message_hub.get_info('best_score')
-            self.print(f'best        {find_task(runner.cfg.default_scope).metric} {score:.4g} after epoch '
-                       f'{epoch and epoch[1]}: {short_path(self.best)}', *self.tables_of_best)
+        for name, key in self.keys_of_best().items():
+            if key in self.best:
+                score, (path, moment, tables) = runner.message_hub.get_info(f'best_score{key[9:]}'), self.best[key]
+                self.print(f'best        {name} {score:.4g} after {moment}: {short_path(path)}', *tables)
+
+    def keys_of_best(self) -> dict[str, str]:
+        """Returns the metrics that select the best checkpoints, and the keys of these in MMEngine's message hub."""
+        names = self.saver.key_indicators if self.saver else []
+        return {name: f'best_ckpt_{name}' if len(names) > 1 else 'best_ckpt' for name in names}
 
 
 def steps_per_line(loop: Any) -> int:
@@ -152,7 +172,12 @@ def rehearse_pace(runner: Any) -> str:
 
 
 def time_validation(runner: Any) -> float:
-    """Returns the seconds of a validation, of which a few batches are run; the training's random numbers stay."""
+    """Returns the seconds of a validation, of which a few batches are run; the training's random numbers stay.
+
+    0 for a training without validation.
+    """
+    if runner.val_loop is None:
+        return 0.
     batches = runner.val_loop.dataloader
     runner.call_hook('before_val')
     runner.model.eval()
@@ -172,6 +197,8 @@ def median_time(done: Iterator) -> float:
 def time_left(loop: Any, done: int, step: float, validation: float) -> tuple[timedelta, str]:
     """Returns how long a training goes on after some steps, by the seconds of a step and of a validation; and why."""
     steps = loop.max_iters - done
-    validations = math.ceil(loop.max_epochs / loop.val_interval) - loop.epoch // loop.val_interval
+    now, last = (loop.iter, loop.max_iters) if isinstance(loop, IterBasedTrainLoop) else (loop.epoch, loop.max_epochs)
+    validations = math.ceil(last / loop.val_interval) - now // loop.val_interval
     return (timedelta(seconds=round(steps * step + validations * validation)),
-            f'{steps} steps of {step:.2g} s, {validations} validations of {validation:.2g} s')
+            f'{steps} steps of {step:.2g} s' + (f', {validations} validations of {validation:.2g} s'
+                                                if validation else ''))

@@ -22,14 +22,13 @@ from mmengine.logging import HistoryBuffer, print_log
 
 from ..errors import CheckpointError, CheckpointNotFoundError, UnreadCheckpointError, UsageError, first_line
 from ..utils import versions
-from ..utils.classes import classes_of
 from ..utils.file_access import problem_of_file
 
 LAST = 'last_checkpoint'  # MMEngine's text file with the path of the last checkpoint
-RUN = 'run'  # key of `meta` with the id of the training
 DETAILS = 'mmvit_backbones'  # key of `meta` with what the names of converted weights do not tell, in JSON
 OF_DATA = 'classes', 'palette', 'category_ids'  # those of its values that MMEngine has in `meta['dataset_meta']`
-MAX_HISTORY = 10**6  # of MMEngine, which then forgets the first losses
+RUNS = 'runs'  # key in MMEngine's message hub: names of the runs of a training, and the steps at which they began
+METRICS = 'accuracy/top1', 'coco/bbox_mAP', 'mIoU'  # of the tasks, for work dirs with several best checkpoints
 
 # ---- what a path means
 
@@ -37,9 +36,10 @@ MAX_HISTORY = 10**6  # of MMEngine, which then forgets the first losses
 def find_checkpoint(path: str) -> str:
     """Returns the checkpoint of a work dir: the best one of its last training, or else that of ``last_checkpoint``.
 
-    The best one is the newest ``best_*.pth`` beside the last one or in the work dir. One of another training
-    (:func:`is_of_run`) is not taken, with a warning. The file ``last_checkpoint`` itself also stands for the
-    checkpoint that it names. Other files, and URLs, are returned as they are.
+    The best one is the newest ``best_*.pth`` beside the last one or in the work dir; of several metrics, that of top-1
+    accuracy, box AP or mIoU. One of another training (:func:`is_of_run`) is not taken, with a warning. The file
+    ``last_checkpoint`` itself also stands for the checkpoint that it names. Other files, and URLs, are returned as they
+    are.
 
     Raises:
         CheckpointNotFoundError: If a work dir has no checkpoint, or ``last_checkpoint`` names a missing file.
@@ -56,8 +56,8 @@ def find_checkpoint(path: str) -> str:
     folders = {folder, Path(last).parent} if last else {folder}
     best = sorted((file for place in folders for file in place.glob('best_*.pth')), reverse=True,
                   key=lambda file: file.stat().st_mtime_ns)
-    if best and last:
-        best = _best_of_run(best, last)
+    if best:
+        best = _best_of_run(best, last or str(best[0]))
     if not best and not last:
         others = sorted(file.name for file in folder.glob('*.safetensors'))  # of Hugging Face
         hint = f'; name the file {folder / others[0]}' if others else ''
@@ -67,7 +67,10 @@ def find_checkpoint(path: str) -> str:
 
 
 def _best_of_run(best: list[Path], last: str) -> list[Path]:
-    """Returns those of the best checkpoints that are of the run of the last one; first those that it records."""
+    """Returns those of the best checkpoints that are of the run of the last one.
+
+    First those that it records, and of these the one by the metric of a task.
+    """
     try:
         newest = read_file(last, mmap=True)
     except CheckpointError:
@@ -75,44 +78,41 @@ def _best_of_run(best: list[Path], last: str) -> list[Path]:
     own = [file for file in best if is_of_run(file, newest) is not False]  # a damaged one is reported on load
     if not own:
         print_log(f'{best[0]} is of another training than {last}, and is not used', 'current', logging.WARNING)
-    names = {osp.basename(path) for path in recorded_best(newest).values()}
-    return sorted(own, key=lambda file: file.name not in names)
+    recorded = recorded_best(info_of(newest))
+    names = [osp.basename(recorded[key])
+             for key in sorted(recorded, key=lambda key: key.removeprefix('best_ckpt_') not in METRICS)]
+    return sorted(own, key=lambda file: names.index(file.name) if file.name in names else len(names))
 
 
 def is_of_run(file: str | Path, checkpoint: dict) -> bool | None:
     """Returns whether a file is of the training of a checkpoint, which may have been interrupted, resumed or moved.
 
-    :class:`.OwnFilesHook` records the training in ``meta``. Checkpoints without this record are of one training if
-    their classes are equal, and the losses that both have logged, at least one; a resumed training takes them over.
-    Returns None for a file that cannot be read.
+    A training has the name of its first run. Returns None for a file that cannot be read.
     """
     try:
-        other = read_file(file, mmap=True)
+        (name, _), *_ = runs_of(read_file(file, mmap=True))
     except CheckpointError:
         return None
-    before, now = (each.get('meta') or {} for each in (other, checkpoint))
-    if before.get(RUN) and now.get(RUN):
-        return before[RUN] == now[RUN]
-    losses, others = _losses(checkpoint), _losses(other)
-    length, is_cut = min(len(losses), len(others)), max(len(losses), len(others)) >= MAX_HISTORY
-    return classes_of(before.get('dataset_meta')) == classes_of(now.get('dataset_meta')) and length > 0 and (
-        is_cut or np.array_equal(losses[:length], others[:length], equal_nan=True))
+    return name == runs_of(checkpoint)[0][0]
 
 
-def _losses(checkpoint: dict) -> np.ndarray:
-    scalars = (checkpoint.get('message_hub') or {}).get('log_scalars')
-    history = scalars.get('train/loss') if isinstance(scalars, dict) else None
-    losses = vars(history).get('_log_history') if isinstance(history, HistoryBuffer) else None
-    if not isinstance(losses, np.ndarray) or losses.ndim != 1 or losses.dtype.kind not in 'fiu':
-        return np.empty(0)
-    return losses
-
-
-def recorded_best(checkpoint: dict) -> dict[str, str]:
-    """Returns the paths of the best checkpoints so far that a checkpoint of MMEngine records, by their key there."""
+def info_of(checkpoint: dict) -> dict:
+    """Returns what MMEngine's message hub knew of the run when a checkpoint was saved."""
     info = (checkpoint.get('message_hub') or {}).get('runtime_info')
-    return {key: str(value) for key, value in info.items() if str(key).startswith('best_ckpt') and value
-            } if isinstance(info, dict) else {}
+    return info if isinstance(info, dict) else {}
+
+
+def recorded_best(info: dict) -> dict[str, str]:
+    """Returns the paths of the best checkpoints so far in what MMEngine's message hub knows, by their key there."""
+    return {key: str(value) for key, value in info.items() if str(key).startswith('best_ckpt') and value}
+
+
+def runs_of(checkpoint: dict) -> list[tuple[str, int]]:
+    """Returns MMEngine's names of the runs of a checkpoint's training, and the steps at which they began.
+
+    A training that was resumed has several, which :class:`.OwnFilesHook` records; without it, MMEngine keeps the first.
+    """
+    return info_of(checkpoint).get(RUNS) or [(info_of(checkpoint).get('experiment_name', ''), 0)]
 
 
 def last_of(file: Path) -> str:

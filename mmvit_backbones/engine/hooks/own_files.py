@@ -1,12 +1,11 @@
 """Keeps a resumed run to the files of its work dir."""
 import os.path as osp
-from uuid import uuid4
 
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from ...zoo.reading import RUN, is_of_run, recorded_best
+from ...zoo.reading import RUNS, info_of, is_of_run, recorded_best, runs_of
 
 
 @HOOKS.register_module()
@@ -17,7 +16,8 @@ class OwnFilesHook(Hook):
     a better one, even if the work dir has been copied since, or the checkpoint is of another folder. This hook replaces
     the path by that of the file in this work dir. If the run has none there, the best checkpoint is chosen again.
 
-    Each checkpoint gets an id of its training in ``meta['run']``, which a resumed training keeps.
+    MMEngine's message hub, which is in each checkpoint, gets the names of the runs of a training that was resumed, each
+    with the step at which it began.
 
     Example:
         >>> custom_hooks = [dict(type='OwnFilesHook')]
@@ -25,19 +25,16 @@ class OwnFilesHook(Hook):
 
     priority = 'VERY_HIGH'
 
-    def before_run(self, runner: Runner) -> None:
-        self.run = uuid4().hex
-
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        checkpoint['meta'][RUN] = self.run
+    def before_train(self, runner: Runner) -> None:
+        before = runner.message_hub.runtime_info.get(RUNS, [])
+        runner.message_hub.update_info(RUNS, [*before, (runner.experiment_name, runner.iter)])
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if not runner._resume:
             return
-        self.run = checkpoint['meta'].get(RUN, self.run)
-        folder = checkpoint_folder(runner)
-        for key, path in recorded_best(checkpoint).items():
-            info = checkpoint['message_hub']['runtime_info']
+        info, folder = info_of(checkpoint), checkpoint_folder(runner)
+        info[RUNS] = runs_of(checkpoint)
+        for key, path in recorded_best(info).items():
             own = osp.join(folder, osp.basename(path))
             if is_of_run(own, checkpoint):
                 info[key] = own

@@ -15,11 +15,12 @@ from mmengine.config import Config
 from mmengine.device import get_device
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.zoo.reading import LAST
+from mmvit_backbones.zoo.reading import LAST, find_checkpoint
 
 from ..configs.tasks import Task, find_task
 from ..fine_tuning import COMPARED, FIELDS, find_difference
 from ..folders.folders import write_file
+from ..folders.record import RECORD
 from ..inference import Predictor
 from ..recipes import fine_tune
 from ..running import train
@@ -40,7 +41,7 @@ class Comparison:
 
     Args:
         rows (list[dict]): Figures of each network, best first: ``network``, ``metric`` (mean of the seeds), ``lowest``,
-            ``highest``, ``seeds``, parameters, GMACs and times in milliseconds.
+            ``highest``, ``seeds``, parameters, but for detectors GMACs, and times in milliseconds.
         unit (str): Name of the metric.
         out (Path): Folder with README.md, plot.png and the runs.
     """
@@ -51,7 +52,7 @@ class Comparison:
 
     def __str__(self) -> str:
         """Returns a Markdown table, in which the metric has its range in brackets."""
-        shown, in_metric = [], ('metric', 'lowest', 'highest', 'seeds')
+        shown, in_metric = [], ('metric', 'lowest', 'highest')
         for row in self.rows:
             others = {name: value for name, value in row.items() if name not in in_metric}
             metric = f'{row["metric"]:.1f} [{row["lowest"]:.1f}, {row["highest"]:.1f}]'
@@ -67,8 +68,8 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
     """Trains a model with each of several backbones, and returns their metrics, times and sizes.
 
     Each run is an ordinary training, whose config and log are in ``out``. All are rehearsed before the first starts. A
-    second call continues a stopped comparison, or adds networks and seeds. On a CPU, the same call in another folder
-    gives the same metrics.
+    second call continues a stopped comparison, or adds networks and seeds; the report has all. On a CPU, the same call
+    in another folder gives the same metrics.
 
     Args:
         networks (Sequence[str]): Names from ``list_models()``, ``'resnet50'``, ``'timm:NAME'``, or configs whose
@@ -81,19 +82,20 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
 
     Raises:
         UsageError: If an argument is invalid, two networks would have the same folder, ``out`` holds a comparison with
-            other settings or another README.md, or a training fails.
+            other settings or data or another README.md, or a training fails.
     """
     settings = {name: value for name, value in locals().items()
                 if name in COMPARED and value != FIELDS[name].default}
     folder, names = Path(out), list(dict.fromkeys(networks))
     if seeds < 1 or not names:
         raise UsageError(f'networks and seeds must be at least 1, got {len(names)} and {seeds}')
-    if len({name_folder(folder, name) for name in names}) < len(names):
-        raise UsageError(f'two of the networks {", ".join(names)} would have the same folder in {out}; rename one of '
-                         'the files')
     if coco_folder:  # without a GPU, the other form would take days
         settings['light'] = not torch.cuda.is_available()
-    check_settings(folder, settings, class_folder or coco_folder or seg_folder)
+    before = find_runs(folder, settings, class_folder or coco_folder or seg_folder)
+    every = dict.fromkeys([*names, *before])
+    if len({name_folder(folder, name) for name in every}) < len(every):
+        raise UsageError(f'two of the networks {", ".join(every)} would have the same folder in {out}; rename one of '
+                         'the files')
     recipes = {name: fine_tune(name, **settings, check_files=name == names[0], work_dir=str(name_folder(folder, name)))
                for name in names}
     for cfg in recipes.values():
@@ -101,12 +103,18 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
             rehearse(cfg)
     for cfg in recipes.values():
         RunFolder.create(cfg)
-    rows = measure(recipes, train_all(recipes, seeds))
-    return write_report(folder, rows, recipes, settings)
+    train_all(recipes, seeds)
+    recipes |= {name: cfg for name, cfg in before.items() if name not in recipes and is_trained(cfg)}
+    return write_report(folder, measure(recipes), recipes, settings)
 
 
-def check_settings(out: Path, now: Mapping[str, Any], data: str | None) -> None:
-    """Raises UsageError if ``out`` has a comparison with other settings or other ``data``, or something else."""
+def find_runs(out: Path, now: Mapping[str, Any], data: str | None) -> dict[str, Config]:
+    """Returns the recipes of the networks in ``out``, by the names of the networks.
+
+    Raises:
+        UsageError: If ``out`` has a comparison with other settings or other ``data``, or something else.
+        CheckpointError: If the weights of a network, which is measured again, are no longer there.
+    """
     runs = [RunFolder.open(str(file)) for file in out.glob(f'*/{RECIPE}/*.py')]
     if not runs and (out / REPORT).exists():
         raise UsageError(f'out (--out): {out} has a {REPORT} of something else, which would be replaced; choose '
@@ -117,9 +125,20 @@ def check_settings(out: Path, now: Mapping[str, Any], data: str | None) -> None:
             name, old, new = found
             raise UsageError(f'{out} holds a comparison with {name}={old}, but now {name}={new}; pass the same '
                              'options, or another out (--out)')
-    if runs and (changes := runs[0].list_changes(data)):
-        raise UsageError(f'{data} has changed since the comparison in {out} began: {"; ".join(changes)}; go on with '
-                         'the folder as it was, or pass another out (--out)')
+    records = {file.read_bytes(): run for run in runs if (file := Path(run.path, RECIPE, RECORD)).is_file()}
+    for run in records.values():
+        if changes := run.list_changes(data):
+            raise UsageError(f'{data} has changed since the comparison in {out} began: {"; ".join(changes)}; go on '
+                             'with the folder as it was, or pass another out (--out)')
+    for run in runs:
+        if is_trained(run.config):
+            find_checkpoint(str(Path(run.path, 'seed0')))
+    return {str(run.given.network): run.config for run in runs}
+
+
+def is_trained(recipe: Config) -> bool:
+    """Returns whether a recipe was trained with a seed."""
+    return Path(recipe.work_dir, 'seed0.json').is_file()
 
 
 def name_folder(out: Path, network: str) -> Path:
@@ -130,23 +149,19 @@ def name_folder(out: Path, network: str) -> Path:
 # ---- runs
 
 
-def train_all(recipes: Mapping[str, Config], seeds: int) -> dict[str, list[dict]]:
-    """Trains all recipes with each seed, seed by seed, and returns the results of each network."""
-    results: dict[str, list[dict]] = {name: [] for name in recipes}
+def train_all(recipes: Mapping[str, Config], seeds: int) -> None:
+    """Trains all recipes with each seed, seed by seed."""
     runs = [(name, seed) for seed in range(seeds) for name in recipes]
     for number, (name, seed) in enumerate(runs, 1):
         task, about = find_task(recipes[name].default_scope), f'[{number}/{len(runs)}] {name}, seed {seed}'
         print(f'{about}: training', flush=True)
-        results[name].append(train_once(recipes[name], seed, task))
-        print(f'{about}: {task.unit} {results[name][-1]["metric"]:.1f}', flush=True)
-    return results
+        print(f'{about}: {task.unit} {train_once(recipes[name], seed, task):.1f}', flush=True)
 
 
-def train_once(recipe: Config, seed: int, task: Task) -> dict:
-    """Trains a recipe once, unless it has already ended, in a folder of its work dir.
+def train_once(recipe: Config, seed: int, task: Task) -> float:
+    """Trains a recipe once, unless it has already ended, in a folder of its work dir, and returns its metric.
 
-    Returns:
-        dict: The ``metric`` of the last evaluation in percent, and the median seconds per ``step`` of the last half.
+    Writes the ``metric`` of the last evaluation in percent, and the median seconds per ``step`` of the last half.
     """
     work_dir, done = (Path(recipe.work_dir, f'seed{seed}{suffix}') for suffix in ('', '.json'))
     if not done.exists():
@@ -158,14 +173,14 @@ def train_once(recipe: Config, seed: int, task: Task) -> dict:
             metric=float(hub.get_scalar(f'val/{task.metric}').current()) * task.factor,
             step=float(statistics.median(times[len(times) // 2:])))))
         gc.collect()  # of the model, before the next one
-    return json.loads(done.read_text(encoding='utf-8'))
+    return json.loads(done.read_text(encoding='utf-8'))['metric']
 
 
 # ---- figures
 
 
-def measure(recipes: Mapping[str, Config], results: Mapping[str, list[dict]]) -> list[dict]:
-    """Returns a row of figures per network, best first; see :class:`Comparison`.
+def measure(recipes: Mapping[str, Config]) -> list[dict]:
+    """Returns a row of figures per network, of all seeds that were trained, best first; see :class:`Comparison`.
 
     The networks take turns in predicting, so that a busy machine slows down all of them.
     """
@@ -181,12 +196,14 @@ def measure(recipes: Mapping[str, Config], results: Mapping[str, list[dict]]) ->
     rows = []
     for network, predictor in predictors.items():
         model: Any = predictor.model
-        metrics, steps = ([run[key] for run in results[network]] for key in ('metric', 'step'))
+        runs = [json.loads(file.read_text(encoding='utf-8'))
+                for file in Path(recipes[network].work_dir).glob('seed*.json')]
+        metrics, steps = ([run[key] for run in runs] for key in ('metric', 'step'))
+        macs = {} if predictor.task == 'detection' else {'GMACs': count_macs(partial(predictor, images[0]))}
         rows.append({
             'network': network, 'metric': statistics.mean(metrics), 'lowest': min(metrics), 'highest': max(metrics),
             'seeds': len(metrics), 'parameters, M': sum(weight.numel() for weight in model.module.parameters()) / 1e6,
-            'GMACs': count_macs(partial(predictor, images[0])),
-            'ms per image, inference': 1000 * statistics.median(times[network]),
+            **macs, 'ms per image, inference': 1000 * statistics.median(times[network]),
             'ms per image, training': 1000 * statistics.median(steps) / recipes[network].train_dataloader.batch_size})
     return sorted(rows, key=lambda row: (-row['metric'], row['network']))
 
@@ -209,7 +226,8 @@ def write_report(out: Path, rows: list[dict], recipes: Mapping[str, Config], set
         f'- measured on {device}; inference: median of at most {TIMED_IMAGES} images, with data steps, one image at a '
         'time, all networks in turn',
         '- on a CPU, the same command in another folder gives the same metrics; times vary',
-        '- GMACs: multiply-adds of convolutions and matrix products, counted for the first validation image']
+        *(['- GMACs: multiply-adds of convolutions and matrix products, counted for the first validation image']
+          if 'GMACs' in rows[0] else [])]  # those of a detector follow from how many objects it finds
     write_file(out, REPORT, f'# Comparison of {len(rows)} backbones\n\n{result}\n\n'
           '![Metric against latency](plot.png)\n\n' + '\n'.join(conditions) + '\n')
     draw_ranking(out / 'plot.png', rows, result.unit)

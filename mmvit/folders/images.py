@@ -1,11 +1,10 @@
 """Finds image files, reads them as OpenMMLab does, and says why a file cannot be used."""
-import hashlib
 import io
 import os
 import os.path as osp
 from collections import Counter
 from contextlib import suppress
-from functools import cache
+from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -89,27 +88,20 @@ def image_info(path: str | Path, decodes: bool = False) -> ImageInfo:
     return info._replace(fault=info.fault and f'image {path} {info.fault}')
 
 
-def digest_at(path: str | Path) -> str | None:
-    """Returns a digest of a file's size and content, as far as :func:`image_info` reads it.
+def digest_at(path: str | Path, of_ends: bool = False) -> str | None:
+    """Returns the size of a file and a digest of its bytes; None if it is missing, and '' if it cannot be read.
 
-    That is the whole file, but of a JPEG file its begin and its end. None if the file is missing, and '' if it cannot
-    be read.
+    With ``of_ends``, of a JPEG file only its begin and its end count, as in records of version 1.
     """
     if not osp.isfile(path):
         return None
     with suppress(OSError):
-        found = os.stat(path)
-        return _digest(os.fspath(path), found.st_ino, found.st_size, found.st_mtime_ns)
+        content = Path(path).read_bytes()
+        size = len(content)
+        if of_ends and content.startswith(JPEG):
+            content = content[:HEAD] + content[max(HEAD, size - TAIL):]
+        return f'{size}-{blake2b(content, digest_size=16).hexdigest()}'
     return ''
-
-
-@cache
-def _digest(path: str, *state: int) -> str:
-    """Returns the digest of a file in a state; a split, the check and the record of a folder ask for it in turn."""
-    with open(path, 'rb') as file:
-        head, size = file.read(HEAD), file.seek(0, 2)
-        file.seek(max(HEAD, size - TAIL) if head.startswith(JPEG) else HEAD)
-        return f'{size}-{hashlib.blake2b(head + file.read(), digest_size=16).hexdigest()}'
 
 
 def _look(source: str | Path | bytes, decodes: bool = True) -> tuple[ImageInfo, np.ndarray | None]:

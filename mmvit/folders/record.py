@@ -1,11 +1,12 @@
 """Records what is in a folder when a training starts, and says what has changed since.
 
 A record has names relative to the folder, and digests of images, masks, annotation files and the lists that were
-written. It has no times and no places, so that a folder may be moved or copied.
+written, all of whole files. It has no times and no places, so that a folder may be moved or copied.
 """
 import json
 import os.path as osp
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path, PurePath
 
 from mmvit_backbones.errors import UsageError
@@ -15,6 +16,7 @@ from .images import digest_at, images_in
 from .rasters import read_all
 
 RECORD = 'folder.json'
+VERSION = 2  # in 1, which records do not name, digests of JPEG files are of their ends
 
 
 def write_record(out: str, argument: str, folder: str, data: FolderData) -> None:
@@ -26,8 +28,8 @@ def write_record(out: str, argument: str, folder: str, data: FolderData) -> None
              if argument == 'coco_folder' else names_in(argument, folder, roots))
     lists = [osp.normpath(osp.join(folder, part['ann_file'])) for part in (data.train, data.val)]
     write_file(out, RECORD, json.dumps(dict(
-        argument=argument, roots=roots, counts=dict(training=data.count('train'), validation=data.count('val')),
-        images=digests_of(folder, names),
+        version=VERSION, argument=argument, roots=roots,
+        counts=dict(training=data.count('train'), validation=data.count('val')), images=digests_of(folder, names),
         annotations={PurePath(osp.relpath(path, folder)).as_posix(): digest_at(path) for path in data.annotations},
         lists={osp.basename(path): digest_at(path) for path in lists
                if osp.realpath(osp.dirname(path)) == osp.realpath(out)})))
@@ -50,11 +52,12 @@ def find_changes(place: str, folder: str) -> list[str]:
         record = json.loads(file.read_text(encoding='utf-8'))
         argument, before, roots = record['argument'], record['images'], record['roots']
         annotations, lists = record['annotations'], record['lists']
+        digest_of = partial(digest_at, of_ends=record.get('version', 1) < VERSION)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f'{file} cannot be read as the record of a folder: {error}') from error
     found = [f'{name} was changed' for root, recorded in ((folder, annotations), (place, lists))
-             for name, digest in recorded.items() if digest_at(osp.join(root, name)) != digest]
-    now = digests_of(folder, before if argument == 'coco_folder' else names_in(argument, folder, roots))
+             for name, digest in recorded.items() if digest_of(osp.join(root, name)) != digest]
+    now = digests_of(folder, before if argument == 'coco_folder' else names_in(argument, folder, roots), digest_of)
     gone = {name for name in before if now.get(name) is None and before[name] is not None}
     other = {name for name in before if now.get(name) not in (None, before[name])}
     return [*found, *list_changes(now.keys() - before.keys(), 'added'), *list_changes(gone, 'removed'),
@@ -76,7 +79,8 @@ def names_in(argument: str, folder: str, roots: list[str]) -> list[str]:
             if argument != 'class_folder' or osp.dirname(name)]
 
 
-def digests_of(folder: str, names: Iterable[str]) -> dict[str, str | None]:
+def digests_of(folder: str, names: Iterable[str], digest_of: Callable[[str], str | None] = digest_at
+               ) -> dict[str, str | None]:
     """Returns the digest of each file in a folder, by its name with slashes; None for a file that is missing."""
     names = [PurePath(name).as_posix() for name in names]
-    return dict(zip(names, read_all(lambda name: digest_at(osp.join(folder, name)), names)))
+    return dict(zip(names, read_all(lambda name: digest_of(osp.join(folder, name)), names)))

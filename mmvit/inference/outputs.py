@@ -75,9 +75,9 @@ def write_predictions(predictor: Predictor, names: dict[str, str], out_dir: str 
         predictor (Predictor): The model.
         names (dict[str, str]): Name of the output for each image, from :func:`find_sources`.
         out_dir (str | Path): Folder for the outputs.
-        save_results (bool): Whether to write ``results.json`` (detectors: COCO results, where ``image_id`` counts the
-            images from 1), ``labels/`` (segmenters: label images with a palette), or ``results.csv`` (classifiers: the
-            five best classes). Defaults to False.
+        save_results (bool): Whether to write ``results.json`` (detectors: COCO results, where ``image_id`` is the
+            number of the image among all of ``names``, from 1), ``labels/`` (segmenters: label images with a palette),
+            or ``results.csv`` (classifiers: the five best classes). Defaults to False.
         batch_size (int): Maximum number of images per batch. Defaults to 1.
         score_thr (float | None): Minimum score of detected objects. Defaults to None: 0.3 in drawings; results have all
             objects, as the average precision needs them.
@@ -106,7 +106,7 @@ def _write(predictor: Predictor, names: dict[str, str], out_dir: Path, save_resu
     make_folder(out_dir)
     entries: list[list] = []  # of each image: its objects, or the row of its classes
     try:
-        for source, result in _predict_each(predictor, names, batch_size, kept):
+        for number, (source, result) in enumerate(_predict_each(predictor, names, batch_size, kept), 1):
             if isinstance(result, UsageError):
                 yield Written(source, error=str(result))
                 continue
@@ -118,7 +118,7 @@ def _write(predictor: Predictor, names: dict[str, str], out_dir: Path, save_resu
                 entries.append([source, *(value for item in best for value in (item['category'], item['score']))])
             elif save_results:
                 entries.append([dict(entry, file_name=source)
-                                for entry in result.to_coco(len(entries) + 1, predictor.category_ids)])
+                                for entry in result.to_coco(number, predictor.category_ids)])
             yield Written(source, path, result)
     finally:
         if save_results and predictor.task == 'classification':

@@ -62,6 +62,11 @@ def init_processes(cfg: Config) -> None:
         os.environ['SLURM_LOCALID'] = str(gpu_of_process(accelerators))
 
 
+def count_processes(cfg: Config) -> int:
+    """Returns the number of processes that the launcher of a config has started, 1 without a launcher."""
+    return 1 if cfg.get('launcher', 'none') == 'none' else int(os.environ.get('WORLD_SIZE', 1))
+
+
 def set_ranks(launcher: str) -> None:
     """Sets torchrun's environment variables from those of Slurm or Open MPI, if a process was started by them.
 

@@ -20,8 +20,9 @@ from ..utils.frameworks import named, quiet, use_framework
 from ..utils.shell import short_path
 from ..utils.tables import show_metrics
 from .checkpoints import warn_of_others
+from .prepare import check_processes
 from .pytorch_errors import pytorch_errors_named
-from .ranks import init_processes
+from .ranks import count_processes, init_processes
 from .run_folder import RunFolder
 from .runners import CheckedRunner, Testing, runner_type
 from .terminal import shown_briefly
@@ -45,7 +46,8 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
         verbose (bool): Whether to show the log in any case. Defaults to False.
 
     Raises:
-        UsageError: If the work dir is in use, or the data are too few for a batch.
+        UsageError: If the work dir is in use, the data are too few for a batch, or a recipe is for another number of
+            processes.
         CheckpointError: If ``load_from`` cannot be read, or is for another network.
         TrainingError: If training cannot go on, e.g. on a full disk.
 
@@ -54,6 +56,7 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
         >>> runner = train(training_config('mask_rcnn_reswin_t', work_dir='run'))  # doctest: +SKIP
     """
     check_copy(cfg)
+    check_processes(cfg, count_processes(cfg))
     with running(cfg, verbose, 'train', 'val') as runner:
         warn_of_others(runner, cfg)
         runner.train()

@@ -14,6 +14,8 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
+TABLES = dict(bbox='average precision of boxes', segm='average precision of masks')
+
 
 @METRICS.register_module()
 class CocoMetricFromZero(BaseMetric):
@@ -60,6 +62,8 @@ class CocoMetricFromZero(BaseMetric):
                     self.metric.results2json([found for _, found in results], prefix)
                 prefix, results = None, [(truth, with_miss(found, truth)) for truth, found in results[:1]]
             for kind in self.metric.metrics:  # one by one, as mmdet gives figures of classes one name for all
+                if about := self.metric.classwise and TABLES.get(kind):
+                    print_log(f'per class, {about}:', 'current')
                 metric = copy(self.metric)
                 metric.metrics, metric.outfile_prefix = [kind], prefix or osp.join(folder, 'results')
                 metric.results2json = partial(_write_once, metric, files)

@@ -67,8 +67,10 @@ def test_a_stopped_comparison_stops_its_training_and_continues(run, few_flowers,
     given = dict(class_folder=str(few_flowers), size=[32], freeze='all', pretrained=weights, batch_size=4)
     alone = fine_tune('rest_lite', **given, epochs=4, work_dir=str(out / 'rest_lite'))
     assert Path(recipe).read_text(encoding='utf-8') == alone.text
-    again = partial(compare, ['rest_lite', recipe], **given, seeds=1, out=str(out))
-    again(epochs=4)
+    shutil.copy(out / 'rest_lite/seed0.json', out / 'rest_lite/seed1.json')
+    again = partial(compare, [recipe], **given, seeds=1, out=str(out))
+    seeds = {row['network']: row['seeds'] for row in again(epochs=4).rows}  # of all that were measured
+    assert seeds == {'rest_lite': 2, recipe: 1} and 'rest_lite |' in (out / 'README.md').read_text()
     assert results == {path: path.read_text() for path in out.glob('*/seed0.json')}
     with raises(UsageError, 'epochs=4', 'epochs=5', '--out'):
         again(epochs=5)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, MODELS
 from tiny_runs import Line, runner_of
 from torch.utils.data import Dataset
 
@@ -31,25 +31,28 @@ class Labeled(Dataset):
 
 
 class Logits(Line):
-    """Has the logarithms of the frequencies as logits, plus a multiple of the right class."""
+    """Has those logits that guess best, plus a multiple of the right class."""
 
-    def __init__(self, known: list[float]) -> None:
+    def __init__(self, loss: dict, shares: list[float], known: list[float]) -> None:
         super().__init__()
-        self.known = iter(known)
+        self.loss_module, self.shares, self.known = MODELS.build(loss), torch.tensor(shares), iter(known)
 
     def forward(self, x, data_samples, mode='loss'):
         labels = torch.stack(list(x))[:, 0].long()
-        frequencies = torch.bincount(torch.tensor(LABELS)) / len(LABELS)
-        logits = frequencies.log() + next(self.known) * torch.nn.functional.one_hot(labels, 3)
-        return dict(loss=torch.nn.functional.cross_entropy(logits, labels) + 0 * self.linear.weight.sum())
+        logits = self.shares.log() + next(self.known) * torch.nn.functional.one_hot(labels, 3)
+        return dict(loss=self.loss_module(logits, labels) + 0 * self.linear.weight.sum())
 
 
-@pytest.mark.parametrize('is_mask', [False, True])
-@pytest.mark.parametrize('known, steps', [([0.] * 12, [6, 12]), ([0.] * 6 + [1.] * 6, [6]), ([1.] * 12, [])])
-def test_a_loss_of_chance_is_told(known, steps, is_mask, tmp_path):
-    loader = dict(batch_size=8, dataset=dict(type='Labeled', is_mask=is_mask), sampler=dict(type='DefaultSampler'),
-                  collate_fn=dict(type='pseudo_collate'))
-    runner = runner_of(tmp_path, model=Logits(known), train_dataloader=loader,
+@pytest.mark.parametrize('name, shares, options', [  # of the 8 labels, as the loss smooths and weights them
+    ('mmpretrain.LabelSmoothLoss', [.45, .1875, .3625], dict(label_smooth_val=.3)),
+    ('mmpretrain.CrossEntropyLoss', [1 / 3] * 3, dict(class_weight=[3., 12., 4.], loss_weight=3.)),
+    ('mmseg.CrossEntropyLoss', [1 / 3] * 3, dict(class_weight=[3., 12., 4.], loss_weight=.4)),
+    ('mmseg.CrossEntropyLoss', [.5, .125, .375], {})])
+@pytest.mark.parametrize('known, steps', [([0.] * 12, [6, 12]), ([0.] * 6 + [2.] * 6, [6]), ([2.] * 12, [])])
+def test_a_loss_of_chance_is_told(known, steps, name, shares, options, tmp_path):
+    loader = dict(batch_size=8, dataset=dict(type='Labeled', is_mask='mmseg' in name),
+                  sampler=dict(type='DefaultSampler'), collate_fn=dict(type='pseudo_collate'))
+    runner = runner_of(tmp_path, model=Logits(dict(type=name, **options), shares, known), train_dataloader=loader,
                        train_cfg=dict(by_epoch=True, max_epochs=12),
                        custom_hooks=[dict(type='ChanceLossHook')])
     runner.train()

@@ -74,14 +74,14 @@ def objects(name, *labels):
 
 
 def test_objects_are_written(tmp_path):
-    names = {'a.jpg': 'a', 'b.jpg': 'b', 'c.jpg': 'c'}
-    results = [objects('a.jpg', 1, 0), objects('b.jpg', 0), objects('c.jpg')]
+    names = {name: name[0] for name in ('a.jpg', 'broken', 'b.jpg', 'c.jpg')}
+    results = [objects('a.jpg', 1, 0), 'broken', objects('b.jpg', 0), objects('c.jpg')]
     write(tmp_path, 'detection', results, names)
     entries = json.loads((tmp_path / 'results.json').read_text())
     box = dict(score=.5, bbox=[1, 2, 2, 2])
     assert entries == [dict(box, image_id=1, category_id=2, file_name='a.jpg'),
                        dict(box, image_id=1, category_id=1, file_name='a.jpg'),
-                       dict(box, image_id=2, category_id=1, file_name='b.jpg')]
+                       dict(box, image_id=3, category_id=1, file_name='b.jpg')]
     assert files(tmp_path) == {'a.png', 'b.png', 'c.png', 'results.json'}
 
 

@@ -1,4 +1,5 @@
 """Says that a training has not learned more than the frequencies of the classes."""
+import math
 from typing import Any
 
 import torch
@@ -6,18 +7,20 @@ import torch.nn.functional as F
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from torch import Tensor
+from torch import Tensor, nn
 
 MOST = 0.97  # share of the loss of chance
+FEWEST = 5  # losses, of which the mean can be compared
 
 
 @HOOKS.register_module()
 class ChanceLossHook(Hook):
     """Warns if the loss of a classifier or segmenter is that of chance, at half of the steps and at the end.
 
-    A model that predicts the frequencies of the classes for every image or pixel has a cross entropy of the entropy of
-    the labels. The warning comes if the mean loss of the last tenth of the steps is above 0.97 of it, as after a
-    learning rate at which the layers of pretrained weights were destroyed.
+    That is the lowest loss of a model with the same answer for every image or pixel: of a cross entropy the entropy of
+    the labels, as the loss smooths and weights them. The warning comes if the mean loss of the last tenth of the steps,
+    but at least five, is above 0.97 of it, as after a learning rate at which the layers of pretrained weights were
+    destroyed. Of other losses, nothing is said.
     """
 
     priority = 'LOW'  # after the loss was recorded
@@ -33,12 +36,45 @@ class ChanceLossHook(Hook):
         steps = runner.max_iters
         if runner.iter + 1 not in (steps // 2, steps) or not self.counts.sum():
             return
-        losses = runner.message_hub.get_scalar('train/loss').data[0][-max(1, steps // 10):]
-        loss, chance = float(losses.mean()), float(torch.distributions.Categorical(self.counts).entropy())
-        if loss > MOST * chance:
+        losses = runner.message_hub.get_scalar('train/loss').data[0][-max(FEWEST, steps // 10):]
+        loss, chance = float(losses.mean()), chance_of(getattr(runner, 'model', None), self.counts)
+        if chance and len(losses) >= FEWEST and loss > MOST * chance:
             runner.logger.warning(f'step {runner.iter + 1}: the mean loss of the last {len(losses)} steps is '
                                   f'{loss:.3g}, and {chance:.3g} by guessing after the frequencies of the classes; a '
                                   'lower learning rate may help')
+
+
+def chance_of(model: nn.Module | None, counts: Tensor) -> float:
+    """Returns the lowest loss of a model that guesses, where each class has so many labels.
+
+    0 if a loss of the model is not a mean cross entropy, or is unknown.
+    """
+    losses = [loss for part in (model.modules() if model else ()) for name in ('loss_module', 'loss_decode')
+              if isinstance(found := getattr(part, name, None), nn.Module)
+              for loss in (found if isinstance(found, nn.ModuleList) else [found])]
+    chances = [guessed_loss(loss, counts / counts.sum()) for loss in losses]
+    return sum(chances) if all(chances) else 0.
+
+
+def guessed_loss(loss: Any, shares: Tensor) -> float:
+    """Returns the lowest mean loss of equal logits for all labels, of which each class has a share ``(classes,)``.
+
+    The loss is one of mmpretrain or mmseg; 0 if it is not a mean cross entropy.
+    """
+    entropy = getattr(loss, 'ce', loss)  # of labels that LabelSmoothLoss has smoothed
+    if (type(entropy).__name__ != 'CrossEntropyLoss' or entropy.reduction != 'mean' or entropy.use_sigmoid
+            or getattr(entropy, 'use_mask', False)):
+        return 0.
+    weights = shares if entropy.class_weight is None else entropy.class_weight
+    number = getattr(loss, 'num_classes', None) or max(2, len(weights))  # at least 2, as the logarithm of 1 is 0
+    logits = torch.zeros(1, number, requires_grad=True)
+    with torch.enable_grad():
+        value = loss(logits, F.pad(shares, (0, number - len(shares)))[None], reduction_override='none').sum()
+    # It is -sum(targets * log_softmax(logits)), the lowest where the softmax has the shares of the targets.
+    targets = value.detach() / math.log(number) / number - torch.autograd.grad(value, logits)[0]
+    lowest = float(targets.sum() * torch.distributions.Categorical(targets).entropy())
+    is_weighted_mean = hasattr(entropy, 'avg_non_ignore')  # in mmseg, by the weights of the classes
+    return lowest * entropy.loss_weight / float(targets.sum()) if is_weighted_mean else lowest
 
 
 def labels_of(data_batch: Any) -> list[Tensor]:

@@ -1,6 +1,7 @@
 """Finds out which frameworks and kernels of operators work on this machine."""
 import platform
 import statistics
+import sys
 from importlib import import_module
 from importlib.metadata import distributions
 from itertools import product
@@ -48,7 +49,8 @@ def describe_machine() -> str:
 
 def check_package(package: str) -> tuple[str, str | None]:
     """Returns a line with the version of an OpenMMLab package, or its installation, and why it does not work."""
-    found = [entry for name in PROVIDERS[package] for entry in distributions(name=name)]
+    found = [entry for folder in sys.path for name in PROVIDERS[package]  # first what is imported
+             for entry in distributions(name=name, path=[folder])]
     if not found:
         return f'{package}: not installed; {install_command(package)}', None
     problem = None

@@ -16,21 +16,25 @@ import importlib.metadata
 import importlib.util
 import math
 import os
-import shutil
+import runpy
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-from torchvision.ops import RoIAlign, deform_conv2d
-from torchvision.ops import nms as torchvision_nms
+try:
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor
+    from torchvision.ops import RoIAlign, deform_conv2d
+    from torchvision.ops import nms as torchvision_nms
+except ModuleNotFoundError as error:
+    if __name__ != '__main__':
+        raise
+    sys.exit(f'error: {error}')
 
 FIRST_LINE = '# Written by mmvit_backbones'  # and its version
-DISTRIBUTION = 'mmvit-mmcv-ops'  # as which pip and uv list the copy
 
 
 def __getattr__(name: str) -> Callable:
@@ -88,7 +92,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
     require_float32(boxes)
     if offset:  # which torchvision does not know; sums with corners that are larger by a pixel are rounded otherwise
         groups = suppressed(boxes, scores, torch.gt, iou_threshold, offset)
-        return scores.new_tensor([int(group[0]) for group in groups], dtype=torch.long)
+        return scores.new_tensor([group[0] for group in groups], dtype=torch.long)
     # Among equal scores, the order is that of a sort that is not stable. torchvision's is, so it gets ranks.
     order = scores.sort(0, descending=True)[1]
     ranks = -torch.arange(len(order), dtype=torch.float32, device=boxes.device)
@@ -99,20 +103,22 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
 def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
     """Returns the index of each kept box, followed by those which it suppresses; ``dets`` has scores in column 5."""
     require_float32(dets)
-    return [group.tolist() for group in suppressed(dets[:, :4], dets[:, 4], torch.ge, iou_threshold, 0)]
+    return suppressed(dets[:, :4], dets[:, 4], torch.ge, iou_threshold, 0)
 
 
-def suppressed(boxes: Tensor, scores: Tensor, exceeds: Callable, iou_threshold: float, offset: int) -> list[Tensor]:
-    """Returns the indices of each kept box and of those which it suppresses, in the order of scores."""
+def suppressed(boxes: Tensor, scores: Tensor, exceeds: Callable, iou_threshold: float, offset: int) -> list[list[int]]:
+    """Returns the index of each kept box, followed by those which it suppresses, in the order of scores."""
     order, groups = scores.sort(0, descending=True)[1], []
-    boxes, is_free = boxes[order], torch.ones_like(order, dtype=torch.bool)
-    for start in range(0, len(order), 256):  # as many rows of overlaps fit into memory
-        rows = exceeds(overlaps_of(boxes[start:start + 256, None], boxes, offset), float32(iou_threshold))
-        for place, row in enumerate(rows, start):
+    boxes = boxes[order]
+    while len(order):
+        first = boxes[:2 ** 16 // len(order) + 1, None]  # as many rows of overlaps as fit into a megabyte or so
+        rows, is_free = exceeds(overlaps_of(first, boxes, offset), float32(iou_threshold)), order >= 0
+        for place, row in enumerate(rows):
             if is_free[place]:
                 row[place] = True
-                groups.append(order[row & is_free])
+                groups.append(order[row & is_free].tolist())
                 is_free &= ~row
+        order, boxes = order[is_free], boxes[is_free]
     return groups
 
 
@@ -241,6 +247,8 @@ def modulated_deform_conv_forward(input, weight, bias, ones, offset, mask, outpu
                                   stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group,
                                   with_bias) -> None:
     places = (stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w)
+    points = deformable_group * kernel_h * kernel_w
+    offset, mask = first_numbers(offset, 2 * points, output), first_numbers(mask, points, output)
     # One image after the other, as mmcv; products with the columns of several ones can be rounded otherwise.
     for result, x, moved, factors in zip(*(each[:, None] for each in (output, input, offset, mask))):
         result.copy_(deform_conv2d(x, moved, weight, bias if with_bias else None, *places, factors))
@@ -251,15 +259,31 @@ def modulated_deform_conv_backward(input, weight, bias, ones, offset, mask, colu
                                    grad_offset, grad_mask, grad_output, kernel_h, kernel_w, stride_h, stride_w, pad_h,
                                    pad_w, dilation_h, dilation_w, group, deformable_group, with_bias) -> None:
     places = (stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w)
+    points = deformable_group * kernel_h * kernel_w
+    read_offset, read_mask = (functools.partial(first_numbers, channels=each, output=grad_output)
+                              for each in (2 * points, points))
     of_input, of_weight, of_offset, of_mask = gradients(
         lambda x, kernel, moved, factors: deform_conv2d(x, moved, kernel, None, *places, factors),
-        [input, weight, offset, mask], grad_output)
+        [input, weight, read_offset(offset), read_mask(mask)], grad_output)
     grad_input += of_input
     grad_weight += of_weight
-    grad_offset.copy_(of_offset.masked_fill_(is_outside(offset, (kernel_h, kernel_w), *places), 0))
-    grad_mask.copy_(of_mask)
+    of_offset.masked_fill_(is_outside(read_offset(offset), (kernel_h, kernel_w), *places), 0)
+    grad_offset.copy_(gradients(read_offset, [offset], of_offset)[0])
+    grad_mask.copy_(gradients(read_mask, [mask], of_mask)[0])
     if with_bias:
         grad_bias += grad_output.sum((0, 2, 3))
+
+
+def first_numbers(x: Tensor, channels: int, output: Tensor) -> Tensor:
+    """Returns the first numbers of each image of offsets or masks, as ``(B, channels, H, W)`` of the output.
+
+    So compiled mmcv reads them, which checks no sizes: those of DyHead and GLIP are of a finer level than the output.
+    """
+    batch, _, *size = output.shape
+    rows = x[:batch].flatten(1)
+    if len(rows) < batch or rows.shape[1] < channels * math.prod(size):
+        raise RuntimeError(f'offset or mask {tuple(x.shape)} is too small: it needs {(batch, channels, *size)}')
+    return rows[:, :channels * math.prod(size)].unflatten(1, (channels, *size))
 
 
 def is_outside(offset: Tensor, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int],
@@ -389,17 +413,23 @@ def find_folder(is_forced: bool) -> Path:
     folder = Path(spec.origin).parent
     if compiled := next(filter(Path.exists, (folder / f'_ext{suffix}' for suffix in EXTENSION_SUFFIXES)), None):
         sys.exit(f'error: mmcv has compiled operators: {compiled}{why_replace()}')
-    owners = {*importlib.metadata.packages_distributions().get('mmcv', ())} - {DISTRIBUTION}
+    names = {*importlib.metadata.packages_distributions().get('mmcv', ())}
+    owners = sorted({name for name in names for owner in importlib.metadata.distributions(name=name)
+                     if folder.resolve() == Path(str(owner.locate_file('mmcv'))).resolve()
+                     and (owner.files is None or 'mmcv/__init__.py' in map(str, owner.files))})
     if len(owners) > 1:
-        sys.exit(f'error: {" and ".join(sorted(owners))} overwrite each other\'s files in {folder}: run '
-                 f'pip uninstall {" ".join(sorted(owners))} and install one of them again')
-    places = [Path(str(importlib.metadata.distribution(owner).locate_file('mmcv'))) for owner in owners]
-    if folder.resolve() not in map(Path.resolve, places) and not is_forced:
+        sys.exit(f'error: {" and ".join(owners)} overwrite each other\'s files in {folder}: run '
+                 f'pip uninstall {" ".join(owners)} and install one of them again')
+    if not owners and not is_forced:
         sys.exit(f'error: {folder} is no installed mmcv, but a checkout; --force writes into it')
     copy = folder / '_ext.py'
-    if copy.exists() and not copy.read_text(encoding='utf-8').startswith(FIRST_LINE) and not is_forced:
+    if copy.exists() and not is_ours(copy) and not is_forced:
         sys.exit(f'error: {copy} is not from this command; --force replaces it')
     return folder
+
+
+def is_ours(file: Path) -> bool:
+    return file.is_file() and file.read_bytes().startswith(FIRST_LINE.encode())
 
 
 def why_replace() -> str:
@@ -413,34 +443,28 @@ def why_replace() -> str:
 
 
 def write(folder: Path) -> str:
-    version = importlib.metadata.version('mmvit_backbones')
+    # Read, not imported: this file is also run where the package is not installed.
+    version = runpy.run_path(str(Path(__file__).resolve().parents[1] / 'version.py'))['__version__']
     source = Path(__file__).read_text(encoding='utf-8')
     temporary, copy = folder / f'_ext.py.{os.getpid()}', folder / '_ext.py'
     temporary.write_text(f'{FIRST_LINE} {version}\n{source}', encoding='utf-8')
     os.replace(temporary, copy)  # processes that start meanwhile read the old file or the new one
-    name = DISTRIBUTION.replace('-', '_')
-    for old in folder.parent.glob(f'{name}-*.dist-info'):
-        shutil.rmtree(old)
-    info = folder.parent / f'{name}-{version}.dist-info'
-    info.mkdir()
-    (info / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {DISTRIBUTION}\nVersion: {version}\n', 'utf-8')
-    files = f'{folder.name}/_ext.py', f'{info.name}/METADATA', f'{info.name}/RECORD'
-    (info / 'RECORD').write_text(''.join(f'{file},,\n' for file in files), 'utf-8')
-    return (f'wrote {copy}: operators of mmcv in Python, of mmvit_backbones {version}; '
-            f'pip uninstall {DISTRIBUTION} removes them')
+    return f'wrote {copy}: operators of mmcv in Python, of mmvit_backbones {version}; --remove removes them'
 
 
 def remove() -> str:
-    """Removes the copy and its list of files, also where mmcv itself was removed before."""
-    first = [*importlib.metadata.distributions(name=DISTRIBUTION)][:1]  # whose mmcv is imported here
-    removed = [Path(str(file.locate())) for found in first for file in found.files or ()]
-    for file in removed:
-        for each in file, *file.parent.glob(f'__pycache__/{file.stem}.*.pyc'):
-            each.unlink(missing_ok=True)
-        for folder in file.parent / '__pycache__', file.parent:
-            with suppress(OSError):  # of other files
-                folder.rmdir()
-    return f'removed {removed[0]}' if removed else 'there is nothing to remove'
+    """Removes the copy, also where mmcv itself was removed before."""
+    spec = importlib.util.find_spec('mmcv')
+    for folder in map(Path, spec.submodule_search_locations or () if spec else ()):
+        copy = folder / '_ext.py'
+        if is_ours(copy):
+            for file in copy, *folder.glob('__pycache__/_ext.*.pyc'):
+                file.unlink(missing_ok=True)
+            for each in folder / '__pycache__', folder:
+                with suppress(OSError):  # of other files
+                    each.rmdir()
+            return f'removed {copy}'
+    return 'there is nothing to remove'
 
 
 if __name__ == '__main__':

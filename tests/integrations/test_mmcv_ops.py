@@ -1,5 +1,6 @@
 """Operators of mmcv in Python are those of compiled mmcv, and a command writes them into mmcv's folder."""
 import importlib
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from torch.nn.functional import logsigmoid
 
 pytest.importorskip('torchvision')
 from mmvit_backbones.integrations import mmcv_ops  # needs torchvision
+from mmvit_backbones.utils.installation import find_conflicts
+from mmvit_backbones.version import __version__
 
 
 def assert_equal(actual: torch.Tensor, expected: torch.Tensor) -> None:
@@ -102,6 +105,32 @@ def test_what_cannot_be_computed_raises():
         mmcv_ops.nms(torch.rand(2, 4).double(), torch.rand(2), iou_threshold=0.5, offset=0)
 
 
+def test_offsets_that_are_too_small_raise():
+    """Compiled mmcv would read what lies behind them."""
+    x, offset, mask, empty = torch.zeros(1, 1, 5, 5), torch.zeros(1, 2, 5, 5), torch.zeros(1, 1, 4, 5), torch.zeros(0)
+    places = dict.fromkeys('stride_h stride_w dilation_h dilation_w group deformable_group'.split(), 1)
+    with pytest.raises(RuntimeError, match=r'\(1, 1, 4, 5\) .*\(1, 1, 5, 5\)'):
+        mmcv_ops.modulated_deform_conv_forward(x, x[..., :1, :1], empty, empty, offset, mask, x.clone(), empty,
+                                               kernel_h=1, kernel_w=1, pad_h=0, pad_w=0, with_bias=False, **places)
+
+
+@pytest.mark.slow
+def test_memory_of_suppression_is_not_that_of_all_pairs():
+    """Of 8000 boxes, the overlaps of all pairs would take 256 MB, several times; freed blocks must be used again."""
+    pytest.importorskip('resource')
+    assert int(python('-c', f"""
+import resource, torch
+from mmvit_backbones.integrations import mmcv_ops
+boxes, scores = 1000 * torch.rand(8000, 4), torch.rand(8000)
+boxes[:, 2:] = boxes[:, :2] + 0.1 * boxes[:, 2:] + 1
+mmcv_ops.nms(boxes[:99], scores[:99], 0.5, 1)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+mmcv_ops.nms(boxes, scores, 0.5, 1)
+mmcv_ops.nms_match(torch.cat([boxes, scores[:, None]], 1), 0.5)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * {1 if sys.platform == 'darwin' else 1024})
+""")) < 60e6
+
+
 @pytest.fixture
 def site(tmp_path, monkeypatch):
     """Returns a folder of site-packages with the installed mmcv, but without its operators."""
@@ -123,15 +152,23 @@ def python(*arguments: str) -> str:
 
 
 @pytest.mark.workflow
-def test_the_command_makes_mmcv_work(site):
-    """Trainings and mmvit doctor name it, and mmcv runs without this package; pip lists the operators."""
+def test_the_command_makes_mmcv_work(site, monkeypatch):
+    """Trainings and mmvit doctor name it; it and mmcv run without this package, and it writes one file alone."""
     command = 'mmvit_backbones.integrations.mmcv_ops'
     state = '-c', 'from mmvit_backbones.utils.installation import describe_operators; print(*describe_operators())'
     end = python('tools/train.py', 'reswin_tiny', '--coco-folder', 'data/coco_mini', '--work-dir', str(site), '--check')
     assert end.splitlines()[-1].startswith('error: ') and 'operators of mmcv: missing' in end and command in end
-    for _ in range(2):
-        assert str(site / 'mmcv' / '_ext.py') in python('-m', command)
-    assert 'in Python, by this package' in python(*state)
+    before = {path for path in site.rglob('*') if '__pycache__' not in path.parts}
+    assert str(site / 'mmcv' / '_ext.py') in python('-m', command)
+    (site / 'others').mkdir()
+    for path in Path(torch.__file__).parents[1].iterdir():
+        if 'mmvit' not in path.name:
+            (site / 'others' / path.name).symlink_to(path)
+    with monkeypatch.context() as without:
+        without.setenv('PYTHONPATH', os.pathsep.join([str(site), str(site / 'others')]))
+        assert str(site / 'mmcv' / '_ext.py') in python('-S', str(mmcv_ops.__file__))  # -S: none of the environment
+    shutil.rmtree(site / 'others')
+    assert f'in Python, by mmvit_backbones {__version__}' in python(*state)
     assert python('-c', f"""
 import sys
 sys.modules['mmvit_backbones'] = None
@@ -142,16 +179,25 @@ layer(torch.rand(1, 2, 8, 8)).sum().backward()
 assert pickle.loads(pickle.dumps(mmcv._ext.nms)) is mmcv._ext.nms
 print(len(mmcv.ops.nms(torch.tensor([[0., 0, 4, 4], [0, 0, 4, 4]]), torch.ones(2), 0.5)[1]))
 """) == '1\n'
-    assert 'mmvit-mmcv-ops' in python('-m', 'pip', 'list')
+    assert {path for path in site.rglob('*') if '__pycache__' not in path.parts} - before == {site / 'mmcv' / '_ext.py'}
     mmcv_ops.main(['--remove'])
-    assert not [*site.rglob('_ext*')] and not [*site.glob('mmvit*')]
+    assert not [*site.rglob('_ext*')]
 
 
-def add_distribution(site: Path) -> None:
-    info = site / 'mmcv_full-1.7.2.dist-info'
+def test_distributions_own_the_files_that_they_install(site):
+    """The environment's mmcv is in another folder, and a plugin adds a file to this one."""
+    info, = site.glob('*.dist-info')
+    (info / 'METADATA').write_text('Metadata-Version: 2.1\nName: mmcv-lite\nVersion: 2.1.0\n')
+    add_distribution(site, 'mmcv-plugin', 'mmcv/plugin.py')
+    mmcv_ops.main([])
+    assert (site / 'mmcv' / '_ext.py').exists() and not [line for line in find_conflicts() if line.startswith('mmcv')]
+
+
+def add_distribution(site: Path, name: str = 'mmcv-full', file: str = 'mmcv/__init__.py') -> None:
+    info = site / f'{name.replace("-", "_")}-1.7.2.dist-info'
     info.mkdir()
-    (info / 'METADATA').write_text('Metadata-Version: 2.1\nName: mmcv-full\nVersion: 1.7.2\n')
-    (info / 'top_level.txt').write_text('mmcv\n')
+    (info / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {name}\nVersion: 1.7.2\n')
+    (info / 'RECORD').write_text(f'{file},,\n')
 
 
 def take_away_distributions(site: Path) -> None:

@@ -86,10 +86,10 @@ def deform_conv(ops: Any, inputs: Inputs, places: tuple, groups: int, step: floa
     return [output, *gradients]
 
 
-def modulated_deform_conv(ops: Any, inputs: Inputs, places: tuple, groups: int, step: float) -> list:
+def modulated_deform_conv(ops: Any, inputs: Inputs, places: tuple, groups: int, step: float, more: int = 0) -> list:
     settings = dict(zip('stride_h stride_w pad_h pad_w dilation_h dilation_w'.split(), sum(places, ())), kernel_h=3,
                     kernel_w=2, group=groups, deformable_group=groups, with_bias=groups == 1)
-    (x, weight, offset, mask), output, gradient = draw_convolution(inputs, places, groups, step)
+    (x, weight, offset, mask), output, gradient = draw_convolution(inputs, places, groups, step, more)
     bias, empty = inputs.draw(4), x.new_empty(0)
     gradients = [torch.zeros(each.shape, dtype=x.dtype) for each in (x, weight, bias, offset, mask)]
     ops.modulated_deform_conv_forward(x, weight, bias, empty, offset, mask, output, empty, **settings)
@@ -97,13 +97,15 @@ def modulated_deform_conv(ops: Any, inputs: Inputs, places: tuple, groups: int, 
     return [output, *gradients]
 
 
-def draw_convolution(inputs: Inputs, places: tuple, groups: int, step: float) -> tuple[list[Tensor], Tensor, Tensor]:
-    """Returns maps, weights, offsets and factors, the empty output, and its gradient."""
+def draw_convolution(inputs: Inputs, places: tuple, groups: int, step: float,
+                     more: int = 0) -> tuple[list[Tensor], Tensor, Tensor]:
+    """Returns maps, weights, offsets and factors with ``more`` rows and columns, the empty output, and its gradient."""
     x, weight = inputs.draw(2, 4, 5, 4, low=-1), inputs.draw(4, 4 // groups, 3, 2, low=-1)
     with torch.autocast('cpu', enabled=False):
         batch, channels, *size = conv2d(x, weight, None, *places, groups).shape
-    offset = inputs.draw(batch, 12 * groups, *size, low=-2, high=2, step=step)
-    mask, gradient = inputs.draw(batch, 6 * groups, *size), inputs.draw(batch, channels, *size, low=-1)
+    larger = [side + more for side in size]
+    offset = inputs.draw(batch, 12 * groups, *larger, low=-2, high=2, step=step)
+    mask, gradient = inputs.draw(batch, 6 * groups, *larger), inputs.draw(batch, channels, *size, low=-1)
     return [x, weight, offset, mask], torch.zeros(gradient.shape, dtype=x.dtype), gradient
 
 
@@ -145,4 +147,6 @@ CASES = {
         partial(function, places=places, groups=groups, step=step), FLOATS)
        for function, (number, places), groups, step in product(
            (deform_conv, modulated_deform_conv), enumerate(PLACES), (1, 2), (0, 1))},
+    **{f'modulated_deform_conv by larger maps, {groups} groups': Case(
+        partial(modulated_deform_conv, places=PLACES[1], groups=groups, step=0, more=2), FLOATS) for groups in (1, 2)},
 }

@@ -39,6 +39,10 @@ class Task(NamedTuple):
     visualizer: str
     drawing_hook: str
 
+    def show(self, name: str, value: float) -> str:
+        """Returns a metric and its value, of the task's metric in percent."""
+        return f'{name} {self.factor * value:.3g} %' if name == self.metric else f'{name} {value:.4g}'
+
 
 TASKS = (
     Task('classifier', output='classification', settings='classification', config='imagenet', framework='mmpretrain',

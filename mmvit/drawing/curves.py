@@ -26,7 +26,8 @@ def draw_curves(cfg: Config) -> list[str]:
     Raises:
         UsageError: If the file cannot be written.
     """
-    metric = find_task(cfg.default_scope).metric
+    task = find_task(cfg.default_scope)
+    metric = task.metric
     losses, metrics = read_scalars(cfg.work_dir, metric) if RunFolder(cfg).is_recipe else ({}, {})
     if not losses:
         return []
@@ -35,14 +36,15 @@ def draw_curves(cfg: Config) -> list[str]:
     lines = axes.plot(*zip(*losses.items()), color='tab:gray', label='training loss')
     axes.set(xlabel='epoch' if 'max_epochs' in cfg.train_cfg else 'step', ylabel='training loss', ylim=(0, None))
     if metrics:
+        metrics = {epoch: task.factor * value for epoch, value in metrics.items()}
         right = axes.twinx()
-        right.set(ylabel=metric)
+        right.set(ylabel=f'{metric}, %')
         right.margins(y=0.1)  # for the best value
         lines += right.plot(*zip(*metrics.items()), 'o-', label=metric)
         best = max(metrics, key=lambda epoch: metrics[epoch])
-        right.annotate(f'{metrics[best]:.4g}', (best, metrics[best]), xytext=(0, 6), textcoords='offset points',
+        right.annotate(f'{metrics[best]:.3g}', (best, metrics[best]), xytext=(0, 6), textcoords='offset points',
                        ha='center')
-    axes.legend(handles=lines, loc='center right')
+    axes.legend(handles=lines, loc='lower center', bbox_to_anchor=(0.5, 1.), ncols=2)  # above, where no curve is
     save_figure(figure, path, dpi=100, bbox_inches='tight')
     return [f'curves      {short_path(str(path))}']
 

@@ -11,7 +11,7 @@ from .class_lists import check_class_names, in_another_form
 from .folders import FolderData, Split, format_name, relate_to, report_files, write_file
 from .images import SUFFIXES, images_in, is_hidden
 from .rasters import Raster
-from .rules import Rule, apply, suspicion
+from .rules import ADD_SOME, RARELY, Rule, apply, rare, suspicion
 
 LAYOUT = ('train/CLASS/ and val/CLASS/; for a training also, with val_fraction=0.1 (--val-fraction 0.1), train/CLASS/ '
           'or CLASS/ alone')
@@ -36,6 +36,11 @@ def _with(number: int, part: str) -> Callable[[ClassFolder], list[int]]:
     return lambda data: [i for i, name in enumerate(data.classes) if len(getattr(data, part).get(name, ())) == number]
 
 
+def _rare(data: ClassFolder) -> list[int]:
+    counts = {name: len(files) for name, files in data.train.items()}
+    return rare(counts, counts, data.classes)
+
+
 # A comment says what happens without the rule in mmpretrain.
 CLASS_RULES = [
     # loss 0 and an accuracy of 100 %
@@ -58,9 +63,8 @@ CLASS_RULES = [
     suspicion('classes without validation images', 'classes',
               lambda data: _with(0, 'val')(data) if data.of_val else [],
               'there are no validation images of the classes {ids}', None),
-    # all that is learned of the class is one image
-    Rule('classes with a single training image', 'classes', _with(1, 'train'),
-         '{count} of {total} classes have a single training image: {ids}; add some', 'warning', ''),
+    # the class is hardly ever predicted
+    Rule(f'classes {RARELY}', 'classes', _rare, f'{{count}} of {{total}} classes {ADD_SOME}', 'warning', ''),
 ]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from .class_lists import DIFFERENT, in_another_form, repeated_names
 from .coco import Coco, is_box, size_of
 from .images import images_in
-from .rules import HALF, Problem, Rule, apply, each, suspicion
+from .rules import ADD_SOME, HALF, RARELY, Problem, Rule, apply, each, rare, suspicion
 from .segmentations import are_numbers
 
 SCALE = 'multiply x by the width of the image and y by its height'
@@ -185,11 +185,13 @@ def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return inter / np.where(union > 0, union, 1)
 
 
-def _single(coco: Coco) -> list[int]:
-    """Returns the positions of the categories that are classes and have one object."""
-    counts = Counter(str(annotation['category_id']) for annotation in coco.annotations)
-    return [i for i, category in enumerate(coco.categories)
-            if counts[str(category['id'])] == 1 and category['name'] in (coco.classes or coco.names)]
+def _rare(coco: Coco) -> list[int]:
+    """Returns the positions of the categories that are classes and rare."""
+    names = {category['id']: category['name'] for category in coco.categories}
+    pairs = [(names.get(annotation['category_id']), annotation['image_id']) for annotation in coco.annotations]
+    images, objects = (Counter(name for name, _ in found if name in (coco.classes or coco.names))
+                       for found in (set(pairs), pairs))
+    return rare(images, objects, coco.names)
 
 
 WITHOUT_OBJECTS = suspicion('categories without objects', 'categories', _unused,
@@ -239,9 +241,9 @@ COCO_RULES = [
          evaluation='warning', repair=_order_categories),
     # Roboflow's root category, LabelMe's _background_: their AP is 0, or is left out of the mean
     WITHOUT_OBJECTS,
-    # all that is learned of the category is one object
-    Rule('categories with a single object', 'categories', _single,
-         '{count} of {total} categories have a single object: {ids}; add some', 'warning', '', shown='name'),
+    # the category is hardly ever found
+    Rule(f'categories {RARELY}', 'categories', _rare, f'{{count}} of {{total}} categories {ADD_SOME}', 'warning', '',
+         shown='name'),
     # objects are dropped
     Rule('image_id of no image', 'annotations',
          lambda coco: [i for i, entry in enumerate(coco.annotations) if entry['image_id'] not in coco.image_of],

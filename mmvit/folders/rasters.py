@@ -16,7 +16,7 @@ from mmvit_backbones.errors import first_line
 
 from ..utils.shell import console_of
 from .images import IGNORED, image_info
-from .rules import HALF, Problem, Rule, apply, each, suspicion
+from .rules import ADD_SOME, HALF, RARELY, Problem, Rule, apply, each, rare, suspicion
 
 T = TypeVar('T')
 READERS = 16  # threads that read files
@@ -43,7 +43,7 @@ class Raster(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """Record of the files of a raster; ``labels`` are those in the mask, None without a usable mask."""
+    """Record of the files of a raster; ``labels`` counts those in the mask, None without a usable mask."""
 
     raster: Raster
     fault: str
@@ -51,7 +51,7 @@ class Seen(NamedTuple):
     mask_fault: str = ''
     mask_size: tuple[int, int] | None = None
     channels: int = 1
-    labels: frozenset | None = None
+    labels: dict[Any, int] | None = None
 
     @property
     def wrong_labels(self) -> list[int]:
@@ -109,9 +109,9 @@ def seen_in(raster: Raster, decodes: bool = False) -> Seen:
         with Image.open(raster.mask) as mask:  # as mmseg does
             labels = None
             if mask.mode in ('L', 'P'):
-                labels = frozenset(label for label, count in enumerate(mask.histogram()) if count)
+                labels = {label: count for label, count in enumerate(mask.histogram()) if count}
             elif len(mask.getbands()) == 1:
-                labels = frozenset(np.unique(np.array(mask)).tolist())
+                labels = dict(zip(*(found.tolist() for found in np.unique(np.array(mask), return_counts=True))))
             return Seen(raster, fault, size, '', mask.size, len(mask.getbands()), labels)
     except Exception as error:  # Pillow raises any exception for damaged files
         reason = 'it is not an image' if isinstance(error, UnidentifiedImageError) else first_line(error)
@@ -161,9 +161,13 @@ def _missing_classes(data: Rasters) -> list[int]:
     return [label for label in range(len(data.names) if is_known else 0) if label not in data.labels]
 
 
-def _single_classes(data: Rasters) -> list[int]:
-    counts = Counter(label for seen in data.decoded for label in seen.labels or ())
-    return [label for label in range(len(data.names)) if counts[label] == 1]
+def _rare_classes(data: Rasters) -> list[int]:
+    masks, pixels = Counter(), Counter()
+    for seen in data.decoded:
+        known = {label: count for label, count in (seen.labels or {}).items() if label != seen.raster.ignored}
+        masks.update(known.keys())
+        pixels.update(known)
+    return rare(masks, pixels, range(len(data.names)))
 
 
 def _only_label(data: Rasters, i: int) -> str:
@@ -204,7 +208,6 @@ RASTER_RULES = [
     # a line too many in classes.txt, or labels from 1, give classes the names of others
     suspicion('classes of classes.txt that no mask has', 'names', _missing_classes, 'no mask has the classes {ids}',
               None),
-    # all that is learned of the class is one image
-    Rule('classes that a single mask has', 'names', _single_classes,
-         '{count} of {total} classes are in a single training mask: {ids}; add some', 'warning', ''),
+    # the class is hardly ever predicted
+    Rule(f'classes {RARELY}', 'names', _rare_classes, f'{{count}} of {{total}} classes {ADD_SOME}', 'warning', ''),
 ]

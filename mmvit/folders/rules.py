@@ -3,7 +3,7 @@
 The tables are ``COCO_RULES``, ``CLASS_RULES``, ``SEG_RULES`` and ``RASTER_RULES``; ``docs/own_data.md`` lists them.
 """
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -13,6 +13,9 @@ from ..utils.distributed import warn
 
 Severity = Literal['error', 'warning', '']
 HALF = 0.5
+FEW, RARE = 10, 0.1  # images of a class; part of the even share of its images, objects or pixels
+RARELY = f'in fewer than {FEW} images or with less than a tenth of the even share'
+ADD_SOME = f'are {RARELY}: {{ids}}; add some'
 
 
 class Problem(NamedTuple):
@@ -74,6 +77,17 @@ def suspicion(name: str, of: str, find: Callable[[Any], Iterable[int]], sentence
 def each(of: str, is_wrong: Callable[[Any], object]) -> Callable[[Any], list[int]]:
     """Returns a function that finds the entries of an attribute for which ``is_wrong`` holds."""
     return lambda data: [i for i, entry in enumerate(getattr(data, of)) if is_wrong(entry)]
+
+
+def rare(images: Mapping[Any, int], amounts: Mapping[Any, float], classes: Sequence[Any]) -> list[int]:
+    """Returns the positions of the classes that few images have, or that have less than a tenth of the even share.
+
+    Args:
+        images, amounts (Mapping): How many images have each class; how many of its images, objects or pixels there are.
+        classes (Sequence): The classes. Those without images are not meant.
+    """
+    least = RARE * sum(amounts.values()) / max(len(classes), 1)
+    return [i for i, name in enumerate(classes) if images.get(name) and (images[name] < FEW or amounts[name] < least)]
 
 
 def apply(rules: Iterable[Rule], data: Any, is_evaluated: bool, repairs: list[str] | None = None,

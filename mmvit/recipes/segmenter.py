@@ -7,9 +7,8 @@ from importlib import import_module
 from .plan import Plan
 
 BATCH_SIZE, LR, LR_OF_RANDOM_WEIGHTS = 4, 2e-3, 1e-3
-HEAD = 'mmvit_backbones.integrations.linear_decode_head'  # registers the decode head, which needs mmseg
+HEAD = 'mmvit_backbones.integrations.linear_decode_head'  # registers the decode head and its loss; needs mmseg
 IMPORTS = (HEAD, )
-LOSS = dict(type='CrossEntropyLoss', avg_non_ignore=True)  # the mean over labeled pixels, as in PyTorch
 
 
 def make_frame(plan: Plan) -> dict:
@@ -33,7 +32,7 @@ def make_model(plan: Plan) -> dict:
             test_cfg=dict(size_divisor=int(max(strides)))),  # so that the cells of all maps cover equal areas
         backbone=plan.network.backbone, **(dict(neck=neck) if neck else {}),
         decode_head=dict(type='LinearDecodeHead', in_channels=channels, num_classes=len(plan.data.classes),
-                         align_corners=False, loss_decode=LOSS),
+                         align_corners=False, loss_decode=dict(type='LabeledCrossEntropy')),
         train_cfg=dict(), test_cfg=dict(mode='whole')))
 
 

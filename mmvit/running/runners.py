@@ -3,6 +3,7 @@ import os.path as osp
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from inspect import signature
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from mmengine.config import ConfigDict
@@ -58,6 +59,7 @@ class CheckedRunner(Base):
             model = ConfigDict(without_start(model))
         built = super().build_model(model)
         check_channels(built)
+        check_class_weights(built)
         return built
 
     def build_train_loop(self, loop: Any) -> Any:
@@ -174,6 +176,23 @@ def check_channels(model: nn.Module) -> None:
     if isinstance(backbone, Backbone) and isinstance(mean, Tensor) and mean.numel() not in (1, backbone.in_channels):
         raise UsageError(f'model.backbone.in_channels is {backbone.in_channels}, but data_preprocessor.mean has '
                          f'{mean.numel()} values')
+
+
+def check_class_weights(model: nn.Module) -> None:
+    """Raises UsageError if weights of the classes are not one for each that a segmenter has, or its loss fails."""
+    for name, head in model.named_modules():
+        losses = getattr(head, 'loss_decode', None)
+        for loss in losses if isinstance(losses, nn.ModuleList) else [losses]:
+            weights = getattr(loss, 'class_weight', None)
+            if weights is None or loss is None:
+                continue
+            if len(weights) != head.out_channels or not all(0 <= weight < inf for weight in weights):
+                raise UsageError(f'model.{name}.loss_decode: class_weight must be {head.out_channels} numbers from 0, '
+                                 f'one for each class, got {weights}')
+            if type(loss).__name__ == 'CrossEntropyLoss' and loss.avg_non_ignore and not loss.use_sigmoid:
+                raise UsageError(f"model.{name}.loss_decode: mmseg's CrossEntropyLoss takes class_weight or "
+                                 'avg_non_ignore=True, not both; with class_weight and avg_non_ignore=False, its mean '
+                                 'is over labeled pixels, too')
 
 
 def check_prefixes(runner: Runner, evaluator: Any) -> None:

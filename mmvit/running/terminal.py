@@ -31,6 +31,7 @@ TIME = 'time        about {} (h:min:s): {}'
 STEPS = 5  # from which the first estimate is; the first of them is slower, and does not count
 BATCHES = 4  # of a validation, as well
 LINES, FEWEST = 30, 20  # of steps, and the fewest steps from line to line
+FEW_IMAGES, FEW_OBJECTS = 20, 50  # of a validation, below which the best value is told beside the last one
 
 
 @contextmanager
@@ -128,21 +129,40 @@ class ProgressHook(Hook):
                if key not in self.best or path != self.best[key][0]}
         self.best.update(new)
         self.tables.clear()
-        keys = {find_task(runner.cfg.default_scope).metric: '', **self.keys_of_best()}
-        if values := [f'{name} {metrics[name]:.4g}{", the best so far" * (key in new)}'
+        task = find_task(runner.cfg.default_scope)
+        keys = {task.metric: '', **self.keys_of_best()}
+        if values := [f'{task.show(name, metrics[name])}{", the best so far" * (key in new)}'
                       for name, key in keys.items() if metrics and name in metrics]:
             self.print(f'validation  {moment}  {"  ".join(values)}')
 
     def after_train(self, runner: Runner) -> None:
+        task = find_task(runner.cfg.default_scope)
         for name, key in self.keys_of_best().items():
             if key in self.best:
+                few = count_if_few(runner.val_loop.dataloader.dataset)
                 score, (path, moment, tables) = runner.message_hub.get_info(f'best_score{key[9:]}'), self.best[key]
-                self.print(f'best        {name} {score:.4g} after {moment}: {short_path(path)}', *tables)
+                last = float(runner.message_hub.get_scalar(f'val/{name}').current())
+                about_last = [f'last        {task.show(name, last)}: with {few}, the difference may be chance']
+                self.print(f'best        {task.show(name, score)} after {moment}: {short_path(path)}',
+                           *(about_last if few and last != score else []), *tables)
 
     def keys_of_best(self) -> dict[str, str]:
         """Returns the metrics that select the best checkpoints, and the keys of these in MMEngine's message hub."""
         names = self.saver.key_indicators if self.saver else []
         return {name: f'best_ckpt_{name}' if len(names) > 1 else 'best_ckpt' for name in names}
+
+
+def count_if_few(dataset: Any) -> str:
+    """Returns how many images of a validation there are, or objects, if figures of so few differ by chance; else ''."""
+    if len(dataset) < FEW_IMAGES:
+        return f'{len(dataset)} validation images'
+    objects = 0
+    for number in range(len(dataset)):
+        info = dataset.get_data_info(number)
+        objects += len(info.get('instances', range(FEW_OBJECTS)))  # of other tasks, images count alone
+        if objects >= FEW_OBJECTS:
+            return ''
+    return f'{objects} objects in the validation images'
 
 
 def steps_per_line(loop: Any) -> int:
@@ -200,5 +220,10 @@ def time_left(loop: Any, done: int, step: float, validation: float) -> tuple[tim
     now, last = (loop.iter, loop.max_iters) if isinstance(loop, IterBasedTrainLoop) else (loop.epoch, loop.max_epochs)
     validations = math.ceil(last / loop.val_interval) - now // loop.val_interval
     return (timedelta(seconds=round(steps * step + validations * validation)),
-            f'{steps} steps of {step:.2g} s' + (f', {validations} validations of {validation:.2g} s'
-                                                if validation else ''))
+            f'{steps} steps of {seconds(step)}'
+            + (f', {validations} validations of {seconds(validation)}' if validation else ''))
+
+
+def seconds(number: float) -> str:
+    """Returns seconds with two significant digits, but without an exponent: 170 s."""
+    return f'{float(f"{number:.2g}"):g} s'

@@ -1,15 +1,53 @@
-"""Linear decode head for segmenters of mmseg, on all maps.
+"""Linear decode head for segmenters of mmseg, on all maps, and a cross entropy whose mean is over labeled pixels.
 
-Importing this module registers it, which needs mmseg: ``custom_imports =
+Importing this module registers both, which needs mmseg: ``custom_imports =
 dict(imports=['mmvit_backbones.integrations.linear_decode_head'])``.
 """
 from collections.abc import Sequence
 from typing import Any
 
+import torch.nn.functional as F
 from mmengine.registry import MODELS
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.utils import resize
 from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class LabeledCrossEntropy(nn.Module):
+    """Computes the mean cross entropy of labeled pixels, as PyTorch does with ``reduction='mean'``.
+
+    mmseg's loss fails with weights of the classes and ``avg_non_ignore=True``, and without both its mean is over
+    all pixels.
+
+    Args:
+        class_weight (Sequence[float] | None): Weights of the classes. Defaults to None: equal ones.
+        loss_weight (float): Weight of the loss. Defaults to 1.
+    """
+
+    loss_name = 'loss_ce'
+
+    def __init__(self, class_weight: Sequence[float] | None = None, loss_weight: float = 1.) -> None:
+        super().__init__()
+        self.class_weight, self.loss_weight = class_weight, loss_weight
+
+    def forward(self, logits: Tensor, labels: Tensor, weight: Tensor | None = None, ignore_index: int = 255,
+                reduction_override: str | None = None) -> Tensor:
+        """Returns the loss of logits ``(B, classes, height, width)`` and labels ``(B, height, width)``.
+
+        Args:
+            logits, labels (Tensor): The logits and labels.
+            weight (Tensor | None): Weights of the pixels by a sampler ``(B, height, width)``. Defaults to None: 1.
+            ignore_index (int): Label of pixels without a class. Defaults to 255.
+            reduction_override (str | None): 'none' for the losses of the pixels, which samplers compare. Defaults to
+                None: their mean, which is 0 if no pixel has a label.
+        """
+        classes = logits.new_tensor([1.] * logits.shape[1] if self.class_weight is None else self.class_weight)
+        losses = F.cross_entropy(logits, labels, classes, ignore_index=ignore_index, reduction='none')
+        if reduction_override == 'none':
+            return self.loss_weight * losses
+        total = classes[labels[labels != ignore_index]].sum(dtype=losses.dtype)  # in half precision, it overflows
+        return self.loss_weight * (losses if weight is None else losses * weight).sum() / total.clamp(min=1e-6)
 
 
 @MODELS.register_module()

@@ -113,12 +113,12 @@ def test_other_data_after_an_image_are_ignored(tmp_path):
 
 def test_few_images_are_told(tmp_path, capsys):
     """Of ten validation images, each is worth 10 points, which no comparison survives."""
-    write(tmp_path, 'train/cat/a.jpg', 'train/dog/a.jpg', 'train/dog/b.jpg',
+    write(tmp_path, 'train/cat/a.jpg', *(f'train/dog/{i}.jpg' for i in range(10)),
           *(f'val/{name}/{i}.jpg' for name in ('cat', 'dog') for i in range(2)))
     checked_folder('class_folder', tmp_path)
     err = capsys.readouterr().err
-    assert 'single training image: cat;' in err and '25 points' in err
-    write(tmp_path, 'train/cat/b.jpg', *(f'val/cat/{i}.jpg' for i in range(2, 8)))
+    assert 'even share: cat;' in err and '25 points' in err
+    write(tmp_path, *(f'train/cat/{i}.jpg' for i in range(9)), *(f'val/cat/{i}.jpg' for i in range(2, 8)))
     checked_folder('class_folder', tmp_path)
     err = capsys.readouterr().err
-    assert 'single' not in err and 'points' not in err
+    assert 'even share' not in err and 'points' not in err

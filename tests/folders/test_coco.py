@@ -28,9 +28,11 @@ def content(tmp_path):
         categories=[dict(id=i, name=name) for i, name in enumerate('abc', 1)])
 
 
-def problems(content, folder, **options) -> list[tuple[bool, str]]:
+def problems(content, folder, is_rare_told: bool = False, **options) -> list[tuple[bool, str]]:
+    """Returns the problems, without that all categories are in few images."""
     coco = Coco('file.json', content, str(folder), **dict(dict(is_evaluated=False), **options))
-    return [(problem.is_error, problem.text) for problem in coco_problems(coco)]
+    return [(problem.is_error, problem.text) for problem in coco_problems(coco)
+            if is_rare_told or 'even share' not in problem.text]
 
 
 def errors(content, folder, **options) -> list[str]:
@@ -300,15 +302,16 @@ def test_categories_without_objects(classes, content, tmp_path):
     assert found == [f'file.json: there are no objects of the categories {"b" if classes == "ab" else "b, c"}']
 
 
-@pytest.mark.parametrize('options, is_told', [
-    ({}, True), (dict(is_evaluated=True), False), (dict(classes='ac'), False)])
-def test_categories_with_a_single_object(options, is_told, content, tmp_path):
-    """In the training alone, and of the classes alone."""
-    for annotation in content['annotations'][4:]:
-        annotation['category_id'] = 1
-    content['annotations'][2]['category_id'] = 1  # b has the second annotation alone, and c none
-    found = [text for is_error, text in problems(content, tmp_path, **options) if 'single object' in text]
-    assert found == (['file.json: 1 of 3 categories have a single object: b; add some'] if is_told else [])
+@pytest.mark.parametrize('options, told', [({}, ': b;'), (dict(is_evaluated=True), ''), (dict(classes='ac'), '')])
+@pytest.mark.parametrize('objects', [1, 10])
+def test_rare_categories(objects, options, told, content, tmp_path):
+    """In the training alone, and of the classes alone: in few images, or with few objects in ten of them."""
+    for i in range(10, 400):
+        content['annotations'].append(dict(content['annotations'][i % 10], id=i))
+    for i, annotation in enumerate(content['annotations']):
+        annotation['category_id'] = 2 if i < objects else 1  # c has none
+    found = [text for _, text in problems(content, tmp_path, is_rare_told=True, **options) if 'even share' in text]
+    assert [told in text for text in found] == [True] * bool(told)
 
 
 def test_images_are_accounted_for(content, tmp_path, capsys, monkeypatch):

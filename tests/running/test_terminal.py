@@ -5,13 +5,14 @@ from shlex import quote
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 from runs import TINY, Run
 from runs import train as start
 from tiny_runs import Line, loader_of, log_of, runner_of
 
-from mmvit.running.terminal import shown_briefly
+from mmvit.running.terminal import count_if_few, seconds, shown_briefly
 from mmvit.utils.tables import show_metrics
 from mmvit_backbones.zoo.reading import read_file
 
@@ -140,6 +141,50 @@ def test_warnings_are_shown_and_prints_of_metrics_are_not(tmp_path, capsys):
     assert 'the disk is nearly full' in shown and 'Average Precision' not in shown and 'epoch 3 of 3' in shown
     print('afterwards')
     assert 'afterwards' in capsys.readouterr().out
+
+
+class Falling(BaseMetric):
+    """Has a box AP that is the highest after the first epoch."""
+
+    default_prefix = 'coco'
+
+    def process(self, data_batch, data_samples) -> None:
+        self.results.append(0)
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        self.value = getattr(self, 'value', 0.41702) - 0.01
+        return {'bbox_mAP': self.value}
+
+
+def test_the_last_value_stands_beside_the_best_of_few_images(tmp_path, capsys):
+    best = dict(type='CheckpointHook', interval=1, save_best='coco/bbox_mAP')
+    runner = runner_of(tmp_path, model=Line(), val_dataloader=loader_of(), val_cfg={},
+                       val_evaluator=Evaluator(Falling()), default_hooks=dict(checkpoint=best))
+    runner.cfg = Config(dict(runner.cfg, default_scope='mmdet'))
+    with shown_briefly(runner, is_training=True):
+        runner.train()
+    best, last = capsys.readouterr().out.splitlines()[-2:]
+    assert best.startswith('best ') and 'coco/bbox_mAP 40.7 % after epoch 1' in best
+    assert last.startswith('last ') and 'coco/bbox_mAP 38.7 %' in last and 'validation images' in last
+
+
+class Objects(BaseDataset):
+    """Images with so many objects each."""
+
+    def load_data_list(self) -> list[dict]:
+        images, objects = self.metainfo['numbers']
+        return [dict(instances=[{}] * objects) for _ in range(images)]
+
+
+@pytest.mark.parametrize(('images', 'objects', 'told'), [(19, 9, '19 '), (20, 2, '40 '), (20, 3, '')])
+def test_few_images_or_objects_are_counted(images, objects, told):
+    found = count_if_few(Objects(metainfo=dict(numbers=(images, objects))))
+    assert found.startswith(told) and bool(found) == bool(told)
+
+
+@pytest.mark.parametrize(('number', 'told'), [(168., '170 s'), (0.0123, '0.012 s'), (2., '2 s')])
+def test_seconds_have_no_exponent(number, told):
+    assert seconds(number) == told
 
 
 def test_tables_leave_out_sizes_that_no_object_has(capsys):

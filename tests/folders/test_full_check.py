@@ -8,7 +8,10 @@ from helpers import ROOT, raises
 from subcommands import call
 
 from mmvit.folders import read_folder
+from mmvit.folders.copies import originals_of
 from mmvit.folders.data_set_files import errors_and_warnings, folder_problems
+from mmvit.folders.images import digest_at
+from mmvit.folders.record import RECORD, find_changes, write_record
 from mmvit_backbones.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures('frameworks')
@@ -84,6 +87,27 @@ def test_copies_of_images(task, name, place, tmp_path, capsys):
         data = read_folder(task, folder, val_fraction=0.5, split_seed=seed)
         chosen = {Path(raster.image).name for raster in data.rasters['val']}
         assert all((one in chosen) == (two in chosen) for one, two in zip(names[::2], names[1::2]))
+
+
+def test_files_are_compared_as_a_whole(tmp_path):
+    """Records of version 1, which is not in them, have the ends of JPEG files."""
+    folder = shutil.copytree(DATA / 'flowers_mini', tmp_path / 'data')
+    write_record(str(tmp_path), 'class_folder', str(folder), read_folder('class_folder', folder))
+    image = max(folder.glob('train/*/*.jpg'), key=lambda path: path.stat().st_size)
+    other = Path(shutil.copy(image, tmp_path / 'other.jpg'))
+    content = bytearray(image.read_bytes())
+    content[len(content) // 2] ^= 1
+    image.write_bytes(content)
+    assert originals_of([str(other), str(image)]) == {str(other): str(other), str(image): str(image)}
+    assert find_changes(str(tmp_path), str(folder)) == [f'1 image was replaced ({image.relative_to(folder)})']
+
+    def as_before(record):
+        del record['version']
+        record['images'] = {name: digest_at(folder / name, of_ends=True) for name in record['images']}
+    edit(tmp_path / RECORD, as_before)
+    assert find_changes(str(tmp_path), str(folder)) == []
+    other.replace(folder / min(path for path in folder.glob('val/*/*.jpg')))
+    assert 'replaced' in find_changes(str(tmp_path), str(folder))[0]
 
 
 CONFIG = ROOT / 'tests/configs/imagenet_reswin_t.py'

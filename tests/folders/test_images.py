@@ -122,20 +122,3 @@ def test_large_images_are_read_as_by_opencv(tmp_path):
     path.write_bytes(black_png(40000))
     with raises(UsageError, path, '2^30 pixels'):
         read_rgb(path)
-
-
-def test_records_are_of_whole_files(tmp_path):
-    """Those of version 1, without its number, have the ends of JPEG files; the data set is compared as it was then."""
-    folder = shutil.copytree(FLOWERS, tmp_path / 'data')
-    write_record(str(tmp_path), 'class_folder', str(folder), read_folder('class_folder', folder))
-    image = max(folder.glob('train/*/*.jpg'), key=lambda path: path.stat().st_size)
-    record, name = json.loads((tmp_path / RECORD).read_text(encoding='utf-8')), image.relative_to(folder).as_posix()
-    first = {**record, 'images': {**record['images'], **{
-        file: digest_at(folder / file, of_ends=True) for file in record['images']}}}
-    content = bytearray(image.read_bytes())
-    content[5000] ^= 1  # neither at the begin nor at the end
-    image.write_bytes(content)
-    assert find_changes(str(tmp_path), str(folder)) == [f'1 image was replaced ({name})']
-    (tmp_path / RECORD).write_text(json.dumps({key: first[key] for key in first if key != 'version'}), encoding='utf-8')
-    assert find_changes(str(tmp_path), str(folder)) == []
-    assert originals_of([str(image), *map(str, folder.glob('val/*/*.jpg'))])[str(image)] == str(image)

@@ -34,7 +34,8 @@ def draw_curves(cfg: Config) -> list[str]:
     figure, path = Figure(figsize=(7, 4)), Path(cfg.work_dir, 'curves.png')
     axes = figure.subplots()
     lines = axes.plot(*zip(*losses.items()), color='tab:gray', label='training loss')
-    axes.set(xlabel='epoch' if 'max_epochs' in cfg.train_cfg else 'step', ylabel='training loss', ylim=(0, None))
+    axes.set(xlabel='step' if 'max_iters' in cfg.get('train_cfg', {}) else 'epoch', ylabel='training loss',
+             ylim=(0, None))
     if metrics:
         metrics = {epoch: task.factor * value for epoch, value in metrics.items()}
         right = axes.twinx()

@@ -55,7 +55,7 @@ class CheckedRunner(Base):
 
     def build_model(self, model: Any) -> nn.Module:
         # Whether a training goes on, and from what, MMEngine keeps to itself.
-        if self.cfg.get('resume') and self.cfg.get('load_from'):
+        if self.cfg.get('resume') and self.cfg.get('load_from') and isinstance(model, dict):
             model = ConfigDict(without_start(model))
         built = super().build_model(model)
         check_channels(built)

@@ -2,6 +2,7 @@
 import json
 from pathlib import Path
 
+import torch
 from mmengine.config import Config
 from PIL import Image
 
@@ -15,12 +16,17 @@ def write(work_dir: Path, second: str, *lines: dict) -> None:
 
 
 def test_a_resumed_training_has_one_curve(tmp_path):
-    """What was repeated after the checkpoint counts once; a test in the work dir does not."""
-    write(tmp_path, '20260101_000001', *(dict(step=20 * i, epoch=i, loss=1 / i) for i in (1, 2, 3)),
-          dict(step=1, mIoU=10.), dict(step=2, mIoU=20.))
-    write(tmp_path, '20260101_000002', dict(step=60, epoch=3, loss=5.), dict(step=2, mIoU=30.), dict(step=3, mIoU=1.))
+    """What came after its checkpoint counts once; tests and other trainings in the work dir do not."""
+    write(tmp_path, '20260101_000000', *(dict(step=20 * i, epoch=i, loss=9.) for i in range(1, 9)))
+    write(tmp_path, '20260101_000001', *(row for i in (1, 2, 3, 4) for row in (
+        dict(step=20 * i, epoch=i, loss=1 / i), dict(step=i, mIoU=10. * i))))
+    write(tmp_path, '20260101_000002', dict(step=2, mIoU=30.), dict(step=60, epoch=3, loss=5.),
+          dict(step=3, mIoU=float('nan')))
     write(tmp_path / 'test', '20260101_000003', dict(step=2, mIoU=99.))
-    assert read_scalars(tmp_path, 'mIoU') == ({1: 1., 2: 0.5, 3: 5.}, {1: 10., 2: 30., 3: 1.})
+    torch.save(dict(message_hub=dict(runtime_info=dict(runs=[
+        ('net_2_20260101_000001', 0), ('net_2_20260101_000002', 40)]))), tmp_path / 'epoch_3.pth')
+    (tmp_path / 'last_checkpoint').write_text('/elsewhere/epoch_3.pth')
+    assert read_scalars(tmp_path, 'mIoU') == ({1: 1., 2: 0.5, 3: 5.}, {1: 10., 2: 30.})
     cfg = Config(dict(recipe={}, default_scope='mmseg', work_dir=str(tmp_path)))
     line, = draw_curves(cfg)
     with Image.open(tmp_path / 'curves.png') as image:

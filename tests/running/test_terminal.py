@@ -39,9 +39,9 @@ randomness = dict(seed=0)
 def trained(config, tmp_path_factory) -> tuple[str, Path]:
     """Returns what a training shows, and its work dir."""
     place = tmp_path_factory.mktemp('terminal')
-    run = start(place / 'work', config=config)
+    run = start(place / 'epoch_50', config=config)
     assert run.wait(200) == 0, run.text
-    return run.text, place / 'work'
+    return run.text, place / 'epoch_50'
 
 
 @pytest.mark.workflow
@@ -57,7 +57,9 @@ def test_a_training_shows_its_steps_and_what_comes_next(trained):
     for text in 'printed by MMEngine', 'logged as a warning':
         assert shown.count(text) == log_of(work_dir).count(text) == 1
     best, = (line for line in lines if line.startswith('best '))
-    assert best.endswith('.pth') and 'best_accuracy_top1_epoch' in best
+    file = work_dir / best.rpartition('/')[2]
+    epoch = read_file(file)['meta']['epoch']
+    assert file.name.startswith('best_accuracy_top1_epoch') and f'after epoch {epoch}:' in best
     assert lines.index(best) < lines.index('accuracy by class:') and shown.count('accuracy by class') == 1
     assert (work_dir / 'curves.png').is_file() and any('curves.png' in line for line in lines[-5:])
     assert all(f'mmvit {command}' in ' '.join(lines[-4:]) for command in ('test', 'predict IMAGE', 'export'))
@@ -112,14 +114,17 @@ def test_a_failing_run_leaves_its_error_in_the_terminal(tmp_path):
 
 
 class Accuracy(BaseMetric):
-    """Prints, as pycocotools does."""
+    """Prints, as pycocotools does; one score rises, the other one falls."""
+
+    count = 0
 
     def process(self, data_batch, data_samples) -> None:
         self.results.append(0)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         print('Average Precision  (AP) @[ IoU=0.50:0.95 ]')
-        return {'acc': 0.5}
+        self.count += 1
+        return {'acc': 0.5 + self.count / 8, 'iou': 0.5 - self.count / 8}
 
 
 class Warning(Hook):
@@ -130,17 +135,34 @@ class Warning(Hook):
             runner.logger.warning('the disk is nearly full')
 
 
-def test_warnings_are_shown_and_prints_of_metrics_are_not(tmp_path, capsys):
-    runner = runner_of(tmp_path, model=Line(), val_dataloader=loader_of(), val_cfg={},
-                       val_evaluator=Evaluator(Accuracy()), custom_hooks=[Warning()])
+def shown_of(place, capsys, **changes) -> str:
+    """Returns what a training of three epochs shows, which warns."""
+    runner = runner_of(place, model=Line(), custom_hooks=[dict(type='OwnFilesHook'), Warning()], **changes)
     runner.cfg = Config(dict(runner.cfg, default_scope='mmpretrain'))
     capsys.readouterr()
     with shown_briefly(runner, is_training=True):
         runner.train()
-    shown = capsys.readouterr().out
+    return capsys.readouterr().out
+
+
+def test_warnings_are_shown_and_prints_of_metrics_are_not(tmp_path, capsys):
+    """Each metric that selects a checkpoint has a line, also in a training that goes on."""
+    saves = dict(checkpoint=dict(type='CheckpointHook', interval=1, save_best=['acc', 'iou'], rule='greater'))
+    tests = dict(val_dataloader=loader_of(), val_cfg={}, default_hooks=saves)
+    shown = shown_of(tmp_path, capsys, val_evaluator=Evaluator(Accuracy()), **tests)
     assert 'the disk is nearly full' in shown and 'Average Precision' not in shown and 'epoch 3 of 3' in shown
     print('afterwards')
     assert 'afterwards' in capsys.readouterr().out
+    resumed = shown_of(tmp_path, capsys, val_evaluator=Evaluator(Accuracy()), resume=True, **tests,
+                       load_from=str(tmp_path / 'epoch_2.pth'))
+    for text, acc in (shown, '0.875'), (resumed, '0.625'):  # the best one of epoch 2 is gone, that of epoch 1 is there
+        best = [line.split(': ')[0].split()[1:] for line in text.splitlines() if line.startswith('best ')]
+        assert best == [f'acc {acc} after epoch 3'.split(), 'iou 0.375 after epoch 1'.split()]
+
+
+def test_a_training_without_validation_shows_its_steps(tmp_path, capsys):
+    shown = shown_of(tmp_path, capsys)
+    assert 'epoch 3 of 3' in shown and 'validation' not in shown and 'best ' not in shown
 
 
 class Falling(BaseMetric):

@@ -47,7 +47,7 @@ def test_all_figures_are_there_if_nothing_was_found(file, tmp_path):
     assert all(json.loads((tmp_path / f'results.{kind}.json').read_text()) == [] for kind in ('bbox', 'segm'))
 
 
-def test_boxes_and_masks_of_classes_with_objects_have_their_own_figures(file):
+def test_boxes_and_masks_of_classes_with_objects_have_their_own_figures(file, logged):
     """A wrong mask leaves the figure of the box as it is; classes without objects are not listed."""
     pytest.importorskip('mmdet')
     metric = METRICS.build(dict(type='CocoMetricFromZero', ann_file=file, metric=['bbox', 'segm'], classwise=True))
@@ -58,6 +58,8 @@ def test_boxes_and_masks_of_classes_with_objects_have_their_own_figures(file):
     found = metric.evaluate(1)
     assert {name: value for name, value in found.items() if 'precision' in name} == {
         'coco/bbox_cell_precision': 1., 'coco/segm_cell_precision': 0.}
+    told = [text for text in logged.messages if 'category' in text or 'precision of' in text]
+    assert ['boxes' in told[0], 'cell' in told[1], 'masks' in told[2], 'cell' in told[3]] == [True] * 4
     assert found['coco/bbox_mAP'] == 1
 
 

@@ -29,7 +29,7 @@ from mmvit.recipes.command import find_fine_tuning
 from mmvit.recipes.folder import plan_fine_tuning
 from mmvit.recipes.networks import RESNET50
 from mmvit.recipes.plan import choose_epochs
-from mmvit.running import training_config
+from mmvit.running import train, training_config
 from mmvit.running.rehearsal import rehearse
 from mmvit.running.run_folder import RunFolder
 from mmvit_backbones import get_model
@@ -112,6 +112,8 @@ def test_length_and_rate_follow_from_the_data_and_the_batch(tmp_path):
     several = recipe(tmp_path, batch_size=4, processes=2)
     assert several.optim_wrapper == cfg.optim_wrapper and several.train_dataloader.batch_size == 4
     assert several.param_scheduler == cfg.param_scheduler
+    with raises(UsageError, 'processes=2', 'got 1'):
+        train(several)
 
 
 def test_accumulated_steps_count_in_the_rate(tmp_path):

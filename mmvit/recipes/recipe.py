@@ -200,9 +200,9 @@ def describe_length(cfg: Config, images: int | None) -> str:
     return f'{length} of {count(per_step, "image")}; validation every {interval}'
 
 
-def describe_rate(wrapper: ConfigDict, is_frozen: bool) -> str:
+def describe_rate(wrapper: Any, is_frozen: bool) -> str:
     """Returns the rates of an optimizer wrapper at their peak."""
-    rate, about = wrapper.optimizer.lr, wrapper.get('paramwise_cfg') or {}
+    rate, about = float(wrapper.optimizer['lr']), wrapper.get('paramwise_cfg') or {}
     mult, decay = (1 if is_frozen else about.get(name, 1) for name in ('pretrained_mult', 'decay_rate'))
     return (f'{rate:.3g} at its peak'
             + (f' for new layers, {rate * mult:.3g} for pretrained ones' if mult != 1 else '')

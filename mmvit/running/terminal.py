@@ -139,7 +139,8 @@ class ProgressHook(Hook):
         task = find_task(runner.cfg.default_scope)
         for name, key in self.keys_of_best().items():
             if key in self.best:
-                few = count_if_few(runner.val_loop.dataloader.dataset)
+                loop: Any = runner.val_loop
+                few = count_if_few(loop.dataloader.dataset)
                 score, (path, moment, tables) = runner.message_hub.get_info(f'best_score{key[9:]}'), self.best[key]
                 last = float(runner.message_hub.get_scalar(f'val/{name}').current())
                 about_last = [f'last        {task.show(name, last)}: with {few}, the difference may be chance']

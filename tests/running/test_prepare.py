@@ -17,10 +17,10 @@ from mmengine.config import Config
 from PIL import Image
 from subcommands import call
 
-from mmvit import Predictor
+from mmvit import Predictor, running
 from mmvit.recipes import fine_tune, save
 from mmvit.running import test as run_test
-from mmvit.running import testing_config, training_config
+from mmvit.running import training_config
 from mmvit.running.locks import lock_file
 from mmvit.running.run_folder import RunFolder
 from mmvit.running.work_dir import TAKEN, holds_training, reserve_work_dir
@@ -152,7 +152,7 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_a_test_changes_nothing_of_its_run(named, place):
     before, scores = files(WORK_DIR), Predictor(WORK_DIR)('data/a/0.png')[0].to_dict()
     for number, options in enumerate((dict(tta=True), dict(out='x.pkl'), dict(work_dir=str(WORK_DIR)))):
-        run_test(testing_config(str(named), str(WORK_DIR), cfg_options={
+        run_test(running.testing_config(str(named), str(WORK_DIR), cfg_options={
             'default_hooks.logger.interval': number + 1}, **options))
     assert files(WORK_DIR) == before and list(WORK_DIR.glob('test/*/vis_data'))
     assert Predictor(WORK_DIR)('data/a/0.png')[0].to_dict() == scores
@@ -163,7 +163,7 @@ def test_a_copied_run_is_its_own(place):
     shutil.copytree(WORK_DIR, 'copy')
     config, = Path('copy/recipe').glob('*.py')
     resumed = [training_config(each, resume=True) for each in (str(config), 'copy')]
-    tested = [testing_config(each, 'copy') for each in (str(config), 'copy')]
+    tested = [running.testing_config(each, 'copy') for each in (str(config), 'copy')]
     for cfg in (*resumed, *tested):
         lists = [Path(part.dataset.ann_file).resolve() for part in (cfg.train_dataloader, cfg.val_dataloader)]
         assert all(path.parent == (place / 'copy/recipe') and path.is_file() for path in lists)

@@ -136,10 +136,9 @@ class ProgressHook(Hook):
             self.print(f'validation  {moment}  {"  ".join(values)}')
 
     def after_train(self, runner: Runner) -> None:
-        task = find_task(runner.cfg.default_scope)
+        task, loop = find_task(runner.cfg.default_scope), runner.val_loop
         for name, key in self.keys_of_best().items():
-            if key in self.best:
-                loop: Any = runner.val_loop
+            if key in self.best and loop:
                 few = count_if_few(loop.dataloader.dataset)
                 score, (path, moment, tables) = runner.message_hub.get_info(f'best_score{key[9:]}'), self.best[key]
                 last = float(runner.message_hub.get_scalar(f'val/{name}').current())

@@ -31,14 +31,14 @@ class LabeledCrossEntropy(nn.Module):
         super().__init__()
         self.class_weight, self.loss_weight = class_weight, loss_weight
 
-    def forward(self, logits: Tensor, labels: Tensor, weight: Tensor | None = None, ignore_index: int = 255,
+    def forward(self, logits: Tensor, labels: Tensor, weight: Tensor | None = None, ignore_index: int = -100,
                 reduction_override: str | None = None) -> Tensor:
-        """Returns the loss of logits ``(B, classes, height, width)`` and labels ``(B, height, width)``.
+        """Returns the loss of logits ``(B, classes, ...)`` and labels ``(B, ...)``.
 
         Args:
             logits, labels (Tensor): The logits and labels.
-            weight (Tensor | None): Weights of the pixels by a sampler ``(B, height, width)``. Defaults to None: 1.
-            ignore_index (int): Label of pixels without a class. Defaults to 255.
+            weight (Tensor | None): Weights of the pixels by a sampler ``(B, ...)``. Defaults to None: 1.
+            ignore_index (int): Label of pixels without a class. Defaults to -100: none.
             reduction_override (str | None): 'none' for the losses of the pixels, which samplers compare. Defaults to
                 None: their mean, which is 0 if no pixel has a label.
         """

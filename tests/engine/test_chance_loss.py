@@ -1,4 +1,5 @@
 """A training that learns no more than the frequencies of the classes says so, at its half and at its end."""
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,6 @@ from torch.utils.data import Dataset
 
 mmseg = pytest.importorskip('mmseg.structures')
 mmpretrain = pytest.importorskip('mmpretrain.structures')
-pytest.importorskip('mmvit_backbones.integrations.linear_decode_head')
 PixelData = pytest.importorskip('mmengine.structures').PixelData
 LABELS = [0, 0, 1, 2, 2, 2, 0, 0]
 
@@ -47,10 +47,13 @@ class Logits(Line):
 @pytest.mark.parametrize('name, shares, options', [  # of the 8 labels, as the loss smooths and weights them
     ('mmpretrain.LabelSmoothLoss', [.45, .1875, .3625], dict(label_smooth_val=.3)),
     ('mmpretrain.CrossEntropyLoss', [1 / 3] * 3, dict(class_weight=[3., 12., 4.], loss_weight=3.)),
+    ('mmseg.CrossEntropyLoss', [1 / 3] * 3, dict(class_weight=[3., 12., 4.], loss_weight=.4)),
+    ('mmseg.CrossEntropyLoss', [.5, .125, .375], {}),
     ('LabeledCrossEntropy', [1 / 3] * 3, dict(class_weight=[3., 12., 4.], loss_weight=.4)),
-    ('mmseg.CrossEntropyLoss', [.5, .125, .375], {})])
+    ('LabeledCrossEntropy', [.5, .125, .375], {})])
 @pytest.mark.parametrize('known, steps', [([0.] * 12, [6, 12]), ([0.] * 6 + [2.] * 6, [6]), ([2.] * 12, [])])
 def test_a_loss_of_chance_is_told(known, steps, name, shares, options, tmp_path):
+    import_module('mmvit_backbones.integrations.linear_decode_head')
     loader = dict(batch_size=8, dataset=dict(type='Labeled', is_mask='mmpretrain' not in name),
                   sampler=dict(type='DefaultSampler'), collate_fn=dict(type='pseudo_collate'))
     runner = runner_of(tmp_path, model=Logits(dict(type=name, **options), shares, known), train_dataloader=loader,

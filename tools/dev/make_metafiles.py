@@ -84,7 +84,8 @@ standard deviation (`tests/test_goldens.py`).
 """
 RELATED = '<!-- related: written by tools/dev/make_metafiles.py -->\n', '<!-- end of related -->\n'
 RECIPES = '<!-- recipes: written by tools/dev/make_metafiles.py -->\n', '<!-- end of recipes -->\n'
-RECIPE_DATA = dict(flowers='240 flowers', digits='200 digits', camvid='55 streets', coco='19 images of large objects')
+RECIPE_DATA = dict(flowers='240 flowers', digits='200 digits', camvid='55 streets', coco='19 images of large objects',
+                   objects='200 images of made objects', poles='55 streets, poles against the rest')
 RULES = '<!-- rules: written by tools/dev/make_metafiles.py -->\n', '<!-- end of rules -->\n'
 RULE_TABLES = {'COCO': COCO_RULES, '`--class-folder`': CLASS_RULES, '`--seg-folder`': SEG_RULES,
                'Images and masks': RASTER_RULES}

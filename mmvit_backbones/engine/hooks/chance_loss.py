@@ -10,7 +10,6 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 MOST = 0.97  # share of the loss of chance
-ENTROPIES = 'CrossEntropyLoss', 'LabeledCrossEntropy'
 FEWEST = 5  # losses, of which the mean can be compared
 
 
@@ -60,24 +59,23 @@ def chance_of(model: nn.Module | None, counts: Tensor) -> float:
 def guessed_loss(loss: Any, shares: Tensor) -> float:
     """Returns the lowest mean loss of equal logits for all labels, of which each class has a share ``(classes,)``.
 
-    The loss is one of mmpretrain or mmseg, or for mmseg; 0 if it is not a mean cross entropy.
+    The loss is one of mmpretrain or mmseg, or of our segmenters; 0 if it is not a mean cross entropy.
     """
     entropy = getattr(loss, 'ce', loss)  # of labels that LabelSmoothLoss has smoothed
-    if (type(entropy).__name__ not in ENTROPIES or getattr(entropy, 'reduction', 'mean') != 'mean'
-            or getattr(entropy, 'use_sigmoid', False) or getattr(entropy, 'use_mask', False)):
+    settings = [getattr(entropy, name, default) for name, default in (
+        ('reduction', 'mean'), ('use_sigmoid', False), ('use_mask', False))]
+    if type(entropy).__name__ not in ('CrossEntropyLoss', 'LabeledCrossEntropy') or settings != ['mean', False, False]:
         return 0.
-    is_of_pixels = hasattr(loss, 'loss_name')  # its mean is by the weights of the classes
-    options = dict(ignore_index=-100) if is_of_pixels else {}  # which shares of classes may have
     weights = shares if entropy.class_weight is None else entropy.class_weight
     number = getattr(loss, 'num_classes', None) or max(2, len(weights))  # at least 2, as the logarithm of 1 is 0
     logits = torch.zeros(1, number, requires_grad=True)
     with torch.enable_grad():
-        value = loss(logits, F.pad(shares, (0, number - len(shares)))[None], reduction_override='none',
-                     **options).sum()
+        value = loss(logits, F.pad(shares, (0, number - len(shares)))[None], reduction_override='none').sum()
     # It is -sum(targets * log_softmax(logits)), the lowest where the softmax has the shares of the targets.
     targets = value.detach() / math.log(number) / number - torch.autograd.grad(value, logits)[0]
     lowest = float(targets.sum() * torch.distributions.Categorical(targets).entropy())
-    return lowest * entropy.loss_weight / float(targets.sum()) if is_of_pixels else lowest
+    is_weighted_mean = hasattr(entropy, 'loss_name')  # of segmenters, by the weights of the classes
+    return lowest * entropy.loss_weight / float(targets.sum()) if is_weighted_mean else lowest
 
 
 def labels_of(data_batch: Any) -> list[Tensor]:

@@ -42,7 +42,9 @@ def check_class_names(names: Iterable, where: str) -> None:
     if wrong := [name for name in names if not is_name(name)]:
         raise UsageError(f'{where}: the name of a class must be text in a line, got {wrong[0]!r}')
     if repeated := repeated_names(names):
-        raise UsageError(f'{where}: {DIFFERENT}, got {names[repeated[0]]!r} again')
+        name = names[repeated[0]]
+        reason = DIFFERENT if names.count(name) == 1 else 'names of classes must differ'
+        raise UsageError(f'{where}: {reason}, got {name!r} again')
 
 
 def is_name(value: object) -> bool:

@@ -65,6 +65,7 @@ class Rasters:
 
     seen: list[Seen]
     names: Sequence[str] = ()
+    part: str = 'training'
 
     @cached_property
     def decoded(self) -> list[Seen]:
@@ -88,7 +89,8 @@ def raster_problems(rasters: Sequence[Raster], is_evaluated: bool, names: Sequen
         is_full (bool): Whether to decode all images, and to list all errors. Defaults to False.
     """
     seen = read_all(partial(seen_in, decodes=is_full), rasters)
-    data = Rasters(seen, names if any(raster.mask for raster in rasters) else ())
+    data = Rasters(seen, names if any(raster.mask for raster in rasters) else (),
+                   'validation' if is_evaluated else 'training')
     return apply(RASTER_RULES, data, is_evaluated, lists_errors=is_full)
 
 
@@ -206,8 +208,8 @@ RASTER_RULES = [
          'all masks have only the labels {detail}; pixel values must be class indices from 0, with at least two '
          'different classes', evaluation='', detail=_only_label),
     # a line too many in classes.txt, or labels from 1, give classes the names of others
-    suspicion('classes of classes.txt that no mask has', 'names', _missing_classes, 'no mask has the classes {ids}',
-              None),
+    suspicion('classes of classes.txt that no mask has', 'names', _missing_classes,
+              'no {data.part} mask has the classes {ids}', None),
     # the class is hardly ever predicted
     Rule(f'classes {RARELY}', 'names', _rare_classes, f'{{count}} of {{total}} classes {ADD_SOME}', 'warning', ''),
 ]

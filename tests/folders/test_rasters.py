@@ -55,7 +55,7 @@ def test_a_wrong_label_in_the_last_of_many_masks(tmp_path):
 
 
 @pytest.mark.parametrize('labels, words, is_error', [
-    ([0, 0, 0], 'only the labels [0]', True), ([0, 1, 1], 'no mask has the classes c', False)])
+    ([0, 0, 0], 'only the labels [0]', True), ([0, 1, 1], 'no training mask has the classes c', False)])
 def test_labels_of_all_masks(labels, words, is_error, tmp_path):
     assert any(found == is_error and words in text
                for found, text in problems(of_labels(tmp_path, labels), names=['a', 'b', 'c']))

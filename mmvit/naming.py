@@ -63,8 +63,8 @@ def resolve(text: str, command: str) -> str:
     from .configs.files import named_configs
     kind = kind_of(text)
     if kind == 'network' and text not in VARIANTS and command in OF_PACKAGE:
-        raise UsageError(f'{command} takes networks of this package alone (mmvit models), got {text}, one of another '
-                         'library')
+        raise UsageError(f'{command} takes networks of this package alone, got {text}, one of another library; '
+                         f'available networks: {", ".join(VARIANTS)}')
     if kind in TAKES[command]:
         return kind
     known = dict(network=VARIANTS, config=named_configs())

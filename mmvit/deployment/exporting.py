@@ -85,10 +85,10 @@ def export_model(model: str | Path | None, path: str | Path, *, config: str | No
     path, source = Path(path), None if model is None else str(model)
     if source:
         resolve(source, 'export')
+    check_path(path, [source, config, *images])
     if not source and not config:
         raise UsageError('pass the work dir of a training or a checkpoint, or a config (--config) with '
                          'pretrained=True (--pretrained)')
-    check_path(path, [source, config, *images])
     run = RunFolder.open(config or str(source), ('model', 'test_dataloader'), cfg_options, mmap=False)
     cfg, checkpoint = run.config, run.file or source and find_checkpoint(source)
     exported_geometry(cfg)  # refuses before weights are downloaded

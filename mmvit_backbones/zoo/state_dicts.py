@@ -62,7 +62,8 @@ def find_state_dict(checkpoint: Mapping, layouts: Sequence[Layout] = (), own: Co
 
 def use_of_prefix(source: str, prefix: str = 'PREFIX') -> str:
     """Returns the commands with which a training starts from the weights in a file whose names start with a prefix."""
-    return f'mmvit weights convert {source} --prefix {prefix} --out own.safetensors, then --pretrained own.safetensors'
+    return (f'mmvit weights convert {source} --prefix {prefix} --out own.safetensors, then mmvit train ... '
+            '--pretrained own.safetensors')
 
 
 def select(checkpoint: Mapping, prefix: str, source: str) -> dict[str, Tensor]:

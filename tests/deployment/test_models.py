@@ -345,11 +345,9 @@ def test_a_detector_that_finds_no_instance_is_not_exported(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     cfg = detector('RetinaNet')
     reference_of(cfg, tmp_path)
-    cfg.model.test_cfg.score_thr = 1.
-    cfg.dump('config.py')
     with pytest.raises(UsageError, match=r'no instances? in the 6 images'):
-        call('export', 'model.pth', 'model.onnx', '--images', *PATHS)
-    assert {path.name for path in tmp_path.iterdir()} == {'model.pth', 'config.py'}
+        call('export', 'model.pth', 'model.onnx', '--images', *PATHS, '--cfg-options', 'model.test_cfg.score_thr=1.')
+    assert {path.name for path in tmp_path.iterdir()} == {'model.pth'}
 
 
 @pytest.mark.slow

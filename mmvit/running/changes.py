@@ -15,7 +15,8 @@ from .checkpoints import whole_one_named
 from .run_folder import RunFolder
 
 OF_START = {'work_dir', 'launcher', 'load_from', 'resume'}
-PLACES = {'data_root', 'ann_file', 'data_prefix'}  # of data, which may be moved
+# Places of data, which may be moved; and the framework of a class, which only configs with base files name.
+LEFT_OUT = {'data_root', 'ann_file', 'data_prefix', '_scope_'}
 SEED = 'randomness.seed'
 
 
@@ -35,8 +36,9 @@ def tell_changes(cfg: Config, checkpoint: Mapping | None = None) -> None:
     before, now = (dict(flat(without_start(values))) for values in (
         read_values(str(meta.get('cfg') or ''))[0] or cfg.to_dict(), cfg.to_dict()))
     of_machine = [KEYS[name] for name in cfg.get(OF_MACHINE) or ()]
-    changes = [key for key in {**before, **now} if before.get(key) != now.get(key) and not (
-        key.partition('.')[0] in OF_START or PLACES & {*key.split('.')} or any(each.match(key) for each in of_machine))]
+    changes = [key for key in {**before, **now} if before.get(key) != now.get(key)
+               and key.partition('.')[0] not in OF_START and not LEFT_OUT & {*key.split('.')}
+               and not any(each.match(key) for each in of_machine)]
     if SEED in changes and RunFolder(cfg).is_recipe and now.get(SEED) not in (None, meta.get('seed')):
         raise UsageError(f'seed (--seed) of a training that goes on is {meta.get("seed")}, as in {cfg.load_from}, got '
                          f'{now[SEED]}; another work_dir (--work-dir) starts a training with it')

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers import ROOT, raises
 from PIL import Image
 from runs import TINY, Run
@@ -164,5 +165,5 @@ def test_work_dirs_to_resume(tmp_path):
     (tmp_path / 'last_checkpoint').write_text('run/epoch_1.pth')
     with raises(CheckpointError, tmp_path / 'last_checkpoint', 'run/epoch_1.pth'):
         training_config(str(TINY), resume=str(tmp_path))
-    (tmp_path / 'epoch_1.pth').touch()  # the work dir was moved
+    torch.save(dict(state_dict={}, meta={}), tmp_path / 'epoch_1.pth')  # the work dir was moved
     assert training_config(str(TINY), resume=str(tmp_path)).load_from == str(tmp_path / 'epoch_1.pth')

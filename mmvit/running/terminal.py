@@ -26,7 +26,7 @@ from ..utils.shell import short_path
 TABLE = re.compile(r'\n?[|+]|(per|accuracy by) class')  # figures by class
 SHOWN = re.compile(r'Epoch\(test|weights from |resumed|the monitored metric')
 # Of what OpenMMLab itself does; what does not match of weights is said by a line of ours.
-USELESS = re.compile(r'will be deprecated in future|The prefix is not set|.*do not match exactly')
+USELESS = re.compile(r'will be deprecated in future|The prefix is not set|Loads checkpoint by|.*do not match exactly')
 TIME = 'time        about {} (h:min:s): {}'
 STEPS = 5  # from which the first estimate is; the first of them is slower, and does not count
 BATCHES = 4  # of a validation, as well

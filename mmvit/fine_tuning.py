@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal
 
 from .configs.precisions import PRECISIONS
-from .configs.tasks import Task, choose_task
+from .frameworks.tasks import Task, choose_task
 from .utils.limits import ABOVE_ZERO, COUNT, FRACTION, SEED, SIDE, Limits
 
 ALL = 'all'

@@ -17,10 +17,12 @@ from mmengine.device import get_device
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.reading import LAST, find_checkpoint
 
-from ..configs.tasks import Task, find_task
 from ..fine_tuning import COMPARED, FIELDS, find_difference
 from ..folders.folders import write_file
 from ..folders.record import RECORD
+from ..frameworks import task_of
+from ..frameworks.building import build_dataset
+from ..frameworks.tasks import Task
 from ..inference import Predictor
 from ..recipes import fine_tune
 from ..running import train
@@ -28,7 +30,6 @@ from ..running.prepare import prepare_training
 from ..running.rehearsal import rehearse
 from ..running.run_folder import RECIPE, RunFolder
 from ..utils.counters import count_macs
-from ..utils.frameworks import build_dataset
 from ..utils.tables import as_markdown
 
 TIMED_IMAGES = 20
@@ -153,7 +154,7 @@ def train_all(recipes: Mapping[str, Config], seeds: int) -> None:
     """Trains all recipes with each seed, seed by seed."""
     runs = [(name, seed) for seed in range(seeds) for name in recipes]
     for number, (name, seed) in enumerate(runs, 1):
-        task, about = find_task(recipes[name].default_scope), f'[{number}/{len(runs)}] {name}, seed {seed}'
+        task, about = task_of(recipes[name]), f'[{number}/{len(runs)}] {name}, seed {seed}'
         print(f'{about}: training', flush=True)
         print(f'{about}: {task.unit} {train_once(recipes[name], seed, task):.1f}', flush=True)
 
@@ -214,7 +215,7 @@ def write_report(out: Path, rows: list[dict], recipes: Mapping[str, Config], set
     from ..drawing.ranking import draw_ranking
     cfg = next(iter(recipes.values()))
     images = len(build_dataset(cfg, 'val'))
-    result = Comparison(rows, find_task(cfg.default_scope).unit, out)
+    result = Comparison(rows, task_of(cfg).unit, out)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else get_device().replace('cpu', 'CPU')
     given = ', '.join(f'{name} {value}' for name, value in settings.items()
                       if value or name == 'pretrained')

@@ -3,7 +3,6 @@ import os.path as osp
 import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,16 @@ from mmvit_backbones.utils.file_access import problem_of_file
 from mmvit_backbones.utils.installation import config_folder
 from mmvit_backbones.utils.literals import read_values
 from mmvit_backbones.utils.messages import near_names
-from mmvit_backbones.utils.openmmlab_models import type_name
 
-from ..utils.frameworks import FRAMEWORKS, import_quietly
+from .. import frameworks
+from ..frameworks.building import check_scope, import_quietly
+from ..utils.config_parts import LOADERS
 from .options import check_option
 from .saved import read_saved_config
 
 CONFIGS = '.py', '.json', '.yaml', '.yml'
 MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
-SPLITS = ('train', 'val', 'test')
-FOLDER_PER_CLASS = 'CustomDataset', 'ImageNet', 'ImageNet21k'  # if they have no annotation file
 BY_NAME = 'as config=FILE (--config FILE)'  # how a person names a config
-LOADERS = tuple(f'{split}_dataloader' for split in SPLITS)
 
 
 def read_config(path: str | Config, needs: Sequence[str] = ()) -> Config:
@@ -99,9 +96,7 @@ def _checked(cfg: Config, needs: Sequence[str]) -> Config:
     check_parts(cfg, needs)
     if getattr(cfg, '_imported_names', None):  # pure Python, whose classes are imported when they are first read
         import_quietly(cfg.default_scope)
-    if cfg.default_scope == 'mmpretrain':
-        for loader in [cfg[key] for key in LOADERS if cfg.get(key)]:
-            loader.setdefault('collate_fn', dict(type='default_collate'))  # as its scripts do
+    frameworks.of(cfg).complete(cfg)
     return cfg
 
 
@@ -174,48 +169,10 @@ def is_config(name: str) -> bool:
     return name.lower().endswith(CONFIGS) or name in named_configs()
 
 
-def leaf_datasets(dataset: dict) -> list[dict]:
-    """Returns the dataset configs inside any wrappers, which all have the arguments of MMEngine's.
-
-    For what must be known before a data set can be built: whether its files exist, and, for prediction without data,
-    its test pipeline and its classes.
-    """
-    if 'datasets' in dataset:
-        return [leaf for part in dataset['datasets'] for leaf in leaf_datasets(part)]
-    if 'dataset' in dataset:
-        return leaf_datasets(dataset['dataset'])
-    return [dataset]
-
-
-def datasets_of(cfg: Config, split: str) -> list[dict]:
-    """Returns the unwrapped dataset configs of 'train', 'val' or 'test'; empty if the config lacks the split."""
-    loader = cfg.get(f'{split}_dataloader')
-    return leaf_datasets(loader['dataset']) if loader else []
-
-
-def paths_of(dataset: dict) -> list[str]:
-    """Returns the paths of the annotation file, if any, and of the image and mask folders; folders end with a slash."""
-    split = dataset.get('split') if type_name(dataset) in FOLDER_PER_CLASS else ''  # elsewhere, a split is not a folder
-    prefix = dataset.get('data_prefix') or split or ''
-    folders = prefix.values() if isinstance(prefix, dict) else [prefix]
-    names = [dataset['ann_file']] if dataset.get('ann_file') else []
-    names += [osp.join(folder, '') for folder in folders]
-    return [osp.join(dataset.get('data_root') or '', name) for name in names]
-
-
-def metrics_of(cfg: Config, split: str) -> list[dict]:
-    """Returns the evaluator configs of 'train', 'val' or 'test' as a list."""
-    metrics = cfg.get(f'{split}_evaluator') or []
-    return metrics if isinstance(metrics, list) else [metrics]
-
-
 def check_parts(cfg: Config, needs: Sequence[str] = ()) -> None:
-    """Raises UsageError if a config lacks a required key, or its ``default_scope`` is not an installed framework."""
-    path, framework = cfg.filename, cfg.get('default_scope')
-    if framework not in FRAMEWORKS:
-        raise UsageError(f'config {path}: default_scope must be one of {", ".join(FRAMEWORKS)}, got {framework!r}')
-    if find_spec(framework) is None:
-        raise UsageError(f'config {path} needs {framework}, which is not installed')
+    """Raises UsageError if a config lacks a required key, or its ``default_scope`` is no installed package."""
+    path = cfg.filename
+    check_scope(cfg)
     for key in [*needs, *(key for key in LOADERS if cfg.get(key))]:
         part = cfg.get(key)
         if key.endswith('_evaluator') and isinstance(part, list):

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
+from ..utils.config_parts import LOADERS
 from ..utils.devices import has_mixed_precision
-from .files import LOADERS
 from .precisions import PRECISIONS
 
 OF_MACHINE = 'of_machine'  # setting of a config: which of these settings another machine makes anew

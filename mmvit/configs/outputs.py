@@ -8,7 +8,8 @@ from mmvit_backbones.engine.atomic import PREFIX
 from mmvit_backbones.utils.file_access import check_outputs
 from mmvit_backbones.zoo.reading import LAST
 
-from .files import datasets_of, metrics_of, paths_of
+from .. import frameworks
+from ..utils.config_parts import datasets_of, metrics_of, paths_of
 
 # Arguments of metrics that name a file, a folder, or the beginning of the names of files.
 OUTPUTS = 'out_file_path', 'outfile_path', 'outfile_prefix', 'output_dir', 'save_dir', 'csv_dir', 'file_path'
@@ -32,15 +33,6 @@ def check_test_outputs(cfg: Config) -> None:
     read = [cfg.filename, cfg.get('load_from'), *(path for part in datasets_of(cfg, 'test') for path in paths_of(part))]
     written = {'out (--out)': [str(metric[key]).removeprefix(PREFIX) for metric in metrics for key in OUTPUTS
                                if metric.get(key)],
-               'show_dir (--show-dir)': [path for path in [folder_of_drawings(cfg)] if path]}
+               'show_dir (--show-dir)': [path for path in [frameworks.of(cfg).folder_of_drawings(cfg)] if path]}
     for name, paths in written.items():
         check_outputs(name, [place for path in paths for place in (path, *Path(path).absolute().parents)], read)
-
-
-def folder_of_drawings(cfg: Config) -> str:
-    """Returns the folder of a test's drawings, which mmdet puts into that of the log; empty for none."""
-    hook = (cfg.get('default_hooks') or {}).get('visualization') or {}
-    save_dir = (cfg.get('visualizer') or {}).get('save_dir')
-    if hook.get('draw') and save_dir:  # of mmseg
-        return osp.join(save_dir, 'vis_data', 'vis_image')
-    return hook.get('test_out_dir') or hook.get('enable') and hook.get('out_dir') or ''

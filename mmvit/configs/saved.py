@@ -17,7 +17,8 @@ from mmengine.registry import INFERENCERS, Registry
 import mmvit_backbones
 from mmvit_backbones.errors import first_line
 
-from ..utils.frameworks import FRAMEWORKS, import_quietly, quiet
+from ..frameworks.building import FRAMEWORKS, import_quietly
+from ..utils.faults import quiet
 
 # Keys whose values MMEngine and the frameworks look up in a registry.
 NAMING = {'type', 'runner_type', 'constructor', 'strategy', 'norm_layer', 'auto_wrap_policy', 'param_init_fn',

@@ -10,6 +10,7 @@ from mmengine.optim import CosineAnnealingParamScheduler, OneCycleParamScheduler
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.openmmlab_models import type_name
 
+from ..utils.config_parts import find
 from ..utils.distributed import warn
 
 # Integers, and the lowest that can be used; None: any, 0 and less for never.
@@ -75,11 +76,3 @@ def check_schedule(schedulers: Sequence[Any], epochs: float, steps: float) -> No
     if 0 < share < LEAST_DECAY and isinstance(schedulers[number], DECAYING):
         warn(f'param_scheduler.{number}: {type(schedulers[number]).__name__} ends after {share:.0%} of the training, '
              'and the rest has its lowest rate; set its end and T_max to the length of the training')
-
-
-def find(cfg: Config, key: str) -> Any:
-    """Returns a setting such as ``train_cfg.max_epochs``, or None."""
-    node: Any = cfg
-    for part in key.split('.'):
-        node = node.get(part) if isinstance(node, (Config, Mapping)) else None
-    return node

@@ -10,8 +10,8 @@ from mmvit_backbones.errors import UsageError
 
 from ..folders.data_set_files import check_data
 from ..folders.images import read_rgb
+from ..frameworks.building import build_dataset
 from ..inference.sources import find_images
-from ..utils.frameworks import build_dataset
 
 CHECKED_IMAGES, FIRST_IMAGES = 8, 32  # of those, and of the first of a data set
 GENERATED_SIZES = (480, 640), (640, 480), (375, 500), (427, 640)  # height, width; common for photos

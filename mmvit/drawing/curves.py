@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from mmvit_backbones.zoo.reading import LAST, last_of, read_file, runs_of
 
-from ..configs.tasks import find_task
+from ..frameworks import task_of
 from ..running.run_folder import RunFolder
 from ..utils.shell import short_path
 from .figures import save_figure
@@ -26,7 +26,7 @@ def draw_curves(cfg: Config) -> list[str]:
     Raises:
         UsageError: If the file cannot be written.
     """
-    task = find_task(cfg.default_scope)
+    task = task_of(cfg)
     metric = task.metric
     losses, metrics = read_scalars(cfg.work_dir, metric) if RunFolder(cfg).is_recipe else ({}, {})
     if not losses:

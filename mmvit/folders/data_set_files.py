@@ -11,10 +11,11 @@ from mmengine.registry import DATASETS
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.openmmlab_models import type_name
 
-from ..configs.files import datasets_of, metrics_of, paths_of
-from ..configs.tasks import choose_task
+from .. import frameworks
+from ..frameworks.building import metainfo_of, use_framework
+from ..frameworks.tasks import choose_task
+from ..utils.config_parts import datasets_of, metrics_of, paths_of
 from ..utils.distributed import is_first_process
-from ..utils.frameworks import metainfo_of, use_framework
 from . import read_folder
 from .coco import Coco
 from .coco_rules import coco_problems
@@ -85,7 +86,7 @@ def find_problems(dataset: dict, cfg: Config, split: str, seen: list[Raster], is
         if is_coco(dataset):
             coco = read_coco(dataset, cfg, split)
             problems, rasters = coco_problems(coco), coco.rasters(coco.images)
-        elif is_full or cfg.default_scope == 'mmseg' and _loads_masks(dataset):
+        elif is_full or frameworks.of(cfg).has_label_maps(dataset):
             rasters = rasters_of(dataset, cfg, split)
         if any(problem.is_error for problem in problems) or _reads_other_files(dataset):
             return problems
@@ -116,7 +117,7 @@ def rasters_of(dataset: dict, cfg: Config, split: str) -> list[Raster]:
     use_framework(cfg.default_scope)
     built = DATASETS.build(dict(dataset, pipeline=[]))
     names = built.metainfo.get('classes') or ()
-    if cfg.default_scope == 'mmseg' and _loads_masks(dataset):
+    if frameworks.of(cfg).has_label_maps(dataset):
         raise_or_warn(apply([MANY_CLASSES], SegFolder(names, [], ''), is_evaluated=True))
     infos = (built.get_data_info(index) for index in range(len(built)))
     return [_raster(info, len(names) - 1 if names else np.inf, ignored_label(cfg, split)) for info in infos
@@ -130,12 +131,6 @@ def _raster(info: dict, last: float, ignored: int) -> Raster:
     is_any = 'instances' in info or info.get('label_map')
     return Raster(info['img_path'], size, info.get('seg_map_path') or '',
                   np.inf if is_any else last + bool(info.get('reduce_zero_label')), ignored)
-
-
-def _loads_masks(dataset: dict) -> bool:
-    """Returns whether a data set reads images and masks with the loaders of mmseg rather than with others."""
-    steps = {type_name(step) for step in dataset.get('pipeline') or ()}
-    return {'LoadImageFromFile', 'LoadAnnotations'} <= steps
 
 
 def _reads_other_files(dataset: dict) -> bool:

@@ -3,16 +3,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.runner import Runner
-from mmengine.structures import InstanceData, PixelData
 
 from mmvit_backbones.utils.classes import check_labels, classes_of
 
+from .. import frameworks
 from ..folders.images import read_rgb
-from ..utils.frameworks import use_framework
+from ..frameworks.building import use_framework
 from .runtimes import Arrays
 
 Model = Callable[[list[np.ndarray]], Sequence[Arrays]]
@@ -39,22 +38,11 @@ def evaluate(cfg: Config, run: Model, classes: Sequence[str] = (), source: str =
     loader: Any = Runner.build_dataloader({**cfg.test_dataloader, 'num_workers': 0, 'persistent_workers': False})
     check_labels(classes, classes_of(loader.dataset.metainfo), source, 'the test data', 'test on data with the same '
                  'classes in the same order')
-    evaluator = Evaluator(cfg.test_evaluator)
+    evaluator, add_prediction = Evaluator(cfg.test_evaluator), frameworks.of(cfg).add_prediction
     evaluator.dataset_meta = loader.dataset.metainfo
     for batch in loader:
         for sample in batch['data_samples']:
             outputs, = run([np.array(read_rgb(sample.img_path))])
-            add_predictions(sample, outputs)
+            add_prediction(sample, outputs)
         evaluator.process(batch['data_samples'], batch)
     return evaluator.evaluate(len(loader.dataset))
-
-
-def add_predictions(sample: Any, outputs: Arrays) -> None:
-    """Adds the outputs of a model for an image to the image's data sample."""
-    values = {name: torch.from_numpy(value) for name, value in outputs.items()}
-    if 'boxes' in values:
-        sample.pred_instances = InstanceData(metainfo=None, bboxes=values.pop('boxes'), **values)
-    elif 'segmentation' in values:
-        sample.pred_sem_seg = PixelData(data=values['segmentation'][None])
-    else:
-        sample.set_pred_score(values['scores']).set_pred_label(values['scores'].argmax())

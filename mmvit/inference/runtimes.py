@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose, default_collate, pseudo_collate
+from mmengine.dataset import Compose
 from mmengine.device import get_device
-from mmengine.structures import BaseDataElement
 
 from mmvit_backbones.errors import UsageError, first_line
 from mmvit_backbones.utils.classes import check_labels, classes_of
@@ -21,9 +20,11 @@ from mmvit_backbones.utils.openmmlab_models import type_name
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.loading import load_checkpoint
 
-from ..configs.files import leaf_datasets
-from ..configs.tasks import TASKS, find_task
-from ..utils.frameworks import build_model, metainfo_of, use_framework
+from .. import frameworks
+from ..frameworks import task_of
+from ..frameworks.building import build_model, metainfo_of, use_framework
+from ..frameworks.tasks import TASKS
+from ..utils.config_parts import leaf_datasets
 from .results import Color
 
 if TYPE_CHECKING:
@@ -44,16 +45,15 @@ class PyTorchModel:
 
     def __init__(self, cfg: Config, checkpoint: str, device: str | torch.device = 'cpu',
                  state: Mapping | None = None) -> None:
-        self.cfg, framework = cfg, cfg.default_scope
-        self.task = find_task(framework).output
-        use_framework(framework)
+        self.cfg, self.framework = cfg, frameworks.of(cfg)
+        self.task = task_of(cfg).output
+        use_framework(cfg.default_scope)
         state = state or read_checkpoint(checkpoint)
         self.module = build_model(cfg)
         load_checkpoint(self.module, state, checkpoint)
         self.module.to(device).eval()
         dataset = leaf_datasets(cfg.test_dataloader.dataset)[0]
         self.pipeline = TestPipeline(dataset['pipeline'])
-        self.collate = default_collate if framework == 'mmpretrain' else pseudo_collate
         trained = state.get('meta', {}).get('dataset_meta') or {}
         check_labels(classes_of(trained), classes_of(dataset.get('metainfo')), f'checkpoint {checkpoint}',
                      f'the test data of {cfg.filename}', 'pass the config of its training')
@@ -85,10 +85,10 @@ class PyTorchModel:
         if len({sample['inputs'].shape for sample in data}) > 1:  # they would be padded
             return [found for sample in data for found in self.run_prepared([sample])]
         try:
-            samples = self.module.test_step(self.collate(data))
+            samples = self.module.test_step(self.framework.collate(data))
         except Exception as error:  # mismatched parts of a model can raise any exception
             raise UsageError(f'the model failed: {first_line(error)}{self.about_bands}') from error
-        return list(map(arrays_of, samples))
+        return list(map(self.framework.arrays_of, samples))
 
     def prepare(self, image: np.ndarray) -> dict:
         """Returns the test pipeline's results for an image; raises UsageError if the pipeline fails."""
@@ -128,17 +128,6 @@ def loader_of(steps: Sequence[dict]) -> dict:
             raise UsageError(f'{option} of LoadImageFromFile in the test pipeline must be {value}, got '
                              f'{first[option]}: predictions and exported files read RGB with OpenCV; use mmvit test')
     return first
-
-
-def arrays_of(sample: BaseDataElement) -> Arrays:
-    """Returns the predictions in a framework's data sample as arrays."""
-    if 'pred_score' in sample:
-        return dict(scores=sample.get('pred_score').cpu().numpy())
-    if 'pred_sem_seg' in sample:
-        return dict(segmentation=sample.get('pred_sem_seg').data[0].cpu().numpy())
-    found = sample.get('pred_instances')
-    names = dict(labels='labels', scores='scores', boxes='bboxes', masks='masks')
-    return {name: found[key].cpu().numpy() for name, key in names.items() if key in found}
 
 
 def palette_of(metainfo: dict) -> list[Color]:

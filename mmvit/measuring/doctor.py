@@ -18,7 +18,7 @@ from mmvit_backbones.utils import versions
 from mmvit_backbones.utils.installation import PROVIDERS, describe_operators, find_conflicts, install_command
 from mmvit_backbones.version import __version__
 
-from ..utils.frameworks import import_quietly
+from ..frameworks.building import import_quietly
 
 NETWORKS = 'reswin_tiny', 'vitaev2_vsa_small'  # which run all operators
 # Of the mean deviation of maps and gradients, which is 1e-6 in float32 and 3e-2 in bfloat16 by rounding alone.

@@ -18,7 +18,7 @@ from ..inference import Predictor
 from ..naming import kind_of, resolve
 from ..utils.counters import count_macs
 
-Task = Literal['classification', 'backbone']
+Counted = Literal['classification', 'backbone']
 
 
 class Flops(NamedTuple):
@@ -38,7 +38,7 @@ class Flops(NamedTuple):
     gmacs: float
 
 
-def count_flops(networks: Sequence[str], size: int | Sequence[int] | None = None, task: Task = 'classification'
+def count_flops(networks: Sequence[str], size: int | Sequence[int] | None = None, task: Counted = 'classification'
                 ) -> list[Flops]:
     """Counts the parameters and multiply-adds of networks on PyTorch's meta device, which computes nothing.
 
@@ -56,7 +56,7 @@ def count_flops(networks: Sequence[str], size: int | Sequence[int] | None = None
     Raises:
         UsageError: If a name or ``task`` is unknown, or mmpretrain is missing for a classifier.
     """
-    if task not in get_args(Task):
+    if task not in get_args(Counted):
         raise UsageError(f'task must be classification or backbone, got {task}')
     runs = [name for name in networks if kind_of(name) and resolve(name, 'flops') != 'network']
     if runs and task == 'backbone':
@@ -66,7 +66,7 @@ def count_flops(networks: Sequence[str], size: int | Sequence[int] | None = None
             *(count_prediction(name, size) for name in runs)]
 
 
-def count_network(variant: Variant, size: int | Sequence[int] | None, task: Task) -> Flops:
+def count_network(variant: Variant, size: int | Sequence[int] | None, task: Counted) -> Flops:
     """Returns the figures of a network; see :func:`count_flops`."""
     if task == 'classification':
         try:

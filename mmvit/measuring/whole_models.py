@@ -19,14 +19,17 @@ from mmvit_backbones.utils.image_sizes import height_and_width
 from mmvit_backbones.utils.initialization import loads_weights
 from mmvit_backbones.utils.openmmlab_models import init_weights, log_from
 
+from .. import frameworks
 from ..configs.files import merge_options
-from ..configs.tasks import find_task
+from ..frameworks import task_of
+from ..frameworks.building import build_model, use_framework
+from ..frameworks.tasks import CLASSIFIER, DETECTOR, SEGMENTER, Task
 from ..inference.runtimes import find_device
 from ..naming import kind_of
 from ..running.openmmlab_scripts import bfloat16_options
 from ..running.pytorch_errors import pytorch_errors_named
 from ..running.run_folder import RunFolder
-from ..utils.frameworks import build_model, named, use_framework
+from ..utils.faults import named
 from .contenders import Contender, Precision, Table, measuring
 from .timing import name_of
 
@@ -46,14 +49,17 @@ def measure_whole_models(names: Sequence[str], size: int | Sequence[int] | None,
     if others := [name for name in names if not is_whole(name)]:
         raise UsageError(f'{others[0]} is no config or work dir; whole models are measured alone')
     cfgs = {name: RunFolder.open(name, ('model', 'optim_wrapper')).config for name in names}
-    frameworks = {cfg.default_scope for cfg in cfgs.values()}
-    if len(frameworks) != 1:
-        raise UsageError(f'configs must be of one framework, got those of {" and ".join(sorted(frameworks))}')
-    framework, = frameworks
-    sides = height_and_width(find_task(framework).size if size is None else size)
+    tasks = {task_of(cfg) for cfg in cfgs.values()}
+    if len(tasks) != 1:
+        names = sorted(task.framework for task in tasks)
+        raise UsageError(f'configs must be of one framework, got those of {" and ".join(names)}')
+    task, = tasks
+    sides = height_and_width(task.size if size is None else size)
     rows, at = [], find_device(device)
-    if framework == 'mmdet' and at.type == 'cpu' and precision != 'float32':
-        raise UsageError(f'precision {precision} of detectors needs a GPU, because mmcv has no kernels for it on CPUs')
+    has_half_kernels = all(frameworks.of(cfg).HAS_HALF_KERNELS_ON_CPUS for cfg in cfgs.values())
+    if not has_half_kernels and at.type == 'cpu' and precision != 'float32':
+        raise UsageError(f'precision {precision} of {task.name}s needs a GPU, because mmcv has no kernels for it on '
+                         'CPUs')
     with measuring(threads), torch.cuda.device(at) if at.type == 'cuda' else nullcontext():
         for name, cfg in cfgs.items():
             row: dict[str, Any] = dict(model=Path(name).stem)
@@ -116,14 +122,14 @@ class WholeModel(Contender):
         optimization = {key: cfg.optim_wrapper[key] for key in OPTIMIZATION if key in cfg.optim_wrapper}
         with named('optim_wrapper'), log_from(logging.WARNING):  # constructors log the rate of each parameter
             self.optimizer: Any = build_optim_wrapper(model, optimization)
-        self.inputs = images if cfg.default_scope == 'mmpretrain' else list(images)  # as the framework's loaders
-        sample = SAMPLES[cfg.default_scope]
+        sample = SAMPLES[task_of(cfg)]
         self.samples = [sample(model, size, generator).to(device) for _ in range(batch_size)]
+        self.collate = frameworks.of(cfg).collate
 
     def outputs(self) -> Any:
         model: Any = self.model
-        batch = dict(inputs=self.inputs, data_samples=[sample.clone() for sample in self.samples])
-        data = model.data_preprocessor(batch, True)
+        batch = [dict(inputs=image, data_samples=sample.clone()) for image, sample in zip(self.images, self.samples)]
+        data = model.data_preprocessor(self.collate(batch), True)
         with self.autocast:
             return model(**data, mode='loss')
 
@@ -169,5 +175,5 @@ def classification_sample(model: Any, size: tuple[int, int], generator: torch.Ge
     return DataSample().set_gt_label(torch.randint(model.head.num_classes, (1, ), generator=generator))
 
 
-SAMPLES: dict[str, Callable] = dict(
-    mmdet=detection_sample, mmseg=segmentation_sample, mmpretrain=classification_sample)
+SAMPLES: dict[Task, Callable] = {CLASSIFIER: classification_sample, DETECTOR: detection_sample,
+                                 SEGMENTER: segmentation_sample}

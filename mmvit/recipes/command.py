@@ -13,14 +13,14 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.variants import VARIANTS
 
 from ..configs.files import named_configs
-from ..configs.settings import find
-from ..configs.tasks import TASKS, find_task
 from ..fine_tuning import FIELDS, OPTIONS, FineTuning, find_difference, setting_of, with_option
+from ..frameworks.tasks import TASKS, find_task
 from ..naming import resolve
 from ..running.openmmlab_scripts import tracker_options
 from ..running.prepare import prepare_training
 from ..running.run_folder import RunFolder, open_resumed
 from ..running.work_dir import holds_training, reserve_work_dir
+from ..utils.config_parts import find
 from ..utils.devices import has_mixed_precision
 from .folder import plan_fine_tuning
 from .recipe import name_work_dir, summary
@@ -106,7 +106,7 @@ def prepare_fine_tuning(given: FineTuning, named: Mapping[str, Any], *, processe
     options = {**cfg_options, **({'auto_scale_lr.enable': True} if auto_scale_lr else {})}
     with reserve_work_dir(work_dir, resume):
         if is_new := not holds_training(work_dir):
-            options |= tracker_options(task.framework, tensorboard, wandb)
+            options |= tracker_options(task.visualizer, tensorboard, wandb)
             config = plan_fine_tuning(replace(given, work_dir=work_dir, processes=processes), options)
             run, others = RunFolder.create(config), {}
             print(*summary(config), f'config      {config.filename}', sep='\n', flush=True)

@@ -8,7 +8,7 @@ import math
 from mmengine.config import Config
 
 from ..folders import FolderData
-from ..running.openmmlab_scripts import box_tta
+from ..frameworks.mmdet import box_tta
 from .plan import Plan
 
 BATCH_SIZE, LR, LR_OF_RANDOM_WEIGHTS = 2, 1e-3, 5e-4

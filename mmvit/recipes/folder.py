@@ -10,15 +10,16 @@ from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError
 
-from ..configs.files import datasets_of, metrics_of
-from ..configs.tasks import choose_task, find_task
 from ..fine_tuning import FineTuning, with_option
 from ..folders import read_folder
 from ..folders.record import write_record
+from ..frameworks import task_of
+from ..frameworks.building import import_quietly
+from ..frameworks.tasks import CLASSIFIER, choose_task
 from ..running.openmmlab_scripts import shorthand_options
 from ..running.run_folder import RECIPE, RunFolder
 from ..running.work_dir import check_new
-from ..utils.frameworks import import_quietly
+from ..utils.config_parts import datasets_of, metrics_of
 from .networks import Network, find_network
 from .recipe import MODULES, make_recipe, name_work_dir, settle_size
 
@@ -78,7 +79,7 @@ def choose_network(given: FineTuning) -> Network:
         UsageError: If there is no such network, or it is for images of another size.
     """
     task, _ = given.data
-    is_classifier = task.name == 'classifier'
+    is_classifier = task == CLASSIFIER
     import_quietly(task.framework)  # in which names of networks may mean other classes
     network = find_network(given.network, given.pretrained, task.settings)
     if given.freeze is not None:
@@ -123,7 +124,7 @@ def test_on(run: RunFolder, *, class_folder: str | None = None, coco_folder: str
         raise UsageError(f'{with_option(name)} is for a network and a folder, from which '
                          f'{cfg.filename} was not made; set test_dataloader and test_evaluator with '
                          'cfg_options (--cfg-options)')
-    task = find_task(cfg.default_scope)
+    task = task_of(cfg)
     if any(folders.values()):
         named, folder = choose_task(**folders)
         if named != task:
@@ -131,7 +132,7 @@ def test_on(run: RunFolder, *, class_folder: str | None = None, coco_folder: str
         use_folder(cfg, run, task.argument, folder, out)
     if size is not None:
         has_masks = 'segm' in metrics_of(cfg, 'val')[0].get('metric', ())
-        before, after = (MODULES[task.name].make_pipelines(settle_size(task, each), has_masks)
+        before, after = (MODULES[task].make_pipelines(settle_size(task, each), has_masks)
                          for each in (run.given.size, size))
         for dataset in datasets_of(cfg, 'test'):
             dataset['pipeline'] = resize(dataset['pipeline'], before['test_pipeline'], after['test_pipeline'])

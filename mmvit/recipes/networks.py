@@ -18,16 +18,16 @@ from mmvit_backbones.utils.initialization import loads_weights
 from mmvit_backbones.utils.openmmlab_models import type_name
 from mmvit_backbones.zoo.checkpoints import AVERAGED, WEB
 from mmvit_backbones.zoo.hubs import images_of_config
-from mmvit_backbones.zoo.settings import Task, setting
+from mmvit_backbones.zoo.settings import Purpose, setting
 from mmvit_backbones.zoo.source import Weights, open_weights
 from mmvit_backbones.zoo.state_dicts import find_prefixes, names_in
 from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, Normalization, Variant
 
 from ..configs.backbone import setting_of
 from ..configs.files import read_config
+from ..frameworks.building import import_quietly
 from ..naming import OTHERS, kind_of
 from ..utils.distributed import warn
-from ..utils.frameworks import import_quietly
 
 RESNET50 = dict(type='mmdet.ResNet', depth=50, num_stages=4, out_indices=(0, 1, 2, 3), style='pytorch',
                 norm_cfg=dict(type='BN', requires_grad=True),
@@ -180,7 +180,7 @@ def without_weights(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**kept, 'backbone': without_weights(kept['backbone'])} if 'backbone' in kept else kept
 
 
-def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True, settings: Task = 'dense'
+def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True, settings: Purpose = 'dense'
                  ) -> Network:
     """Returns a network by its name.
 
@@ -206,7 +206,7 @@ def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True
     return replace(found, backbone={**found.backbone, 'norm_eval': found.is_pretrained}) if is_known else found
 
 
-def find_published(variant: Variant, pretrained: bool | str, settings: Task) -> Network:
+def find_published(variant: Variant, pretrained: bool | str, settings: Purpose) -> Network:
     """Returns a network of this package; see :func:`find_network`."""
     try:
         weights = open_weights(pretrained, variant)
@@ -259,7 +259,7 @@ def read_network(network: str | Mapping[str, Any]) -> tuple[str, dict, Normaliza
 
 
 def find_other(name: str, backbone: dict, images: Normalization | None, imports: list[str], pretrained: bool | str,
-               settings: Task) -> Network:
+               settings: Purpose) -> Network:
     """Returns a network of another library; True keeps the weights and the images that its config names.
 
     For a network of timm, a file is one of timm or of the authors, which timm converts, or a checkpoint of a training.

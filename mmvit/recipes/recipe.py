@@ -16,12 +16,14 @@ from mmengine.hub import get_config
 from mmvit_backbones.errors import UsageError
 
 from ..configs.backbone import setting_of
-from ..configs.files import datasets_of, is_config, merge_options
+from ..configs.files import is_config, merge_options
 from ..configs.machine import KEYS, OF_MACHINE, find_settings_here, make_loading
-from ..configs.tasks import Task, find_task
 from ..fine_tuning import ALL, FineTuning, with_option
 from ..folders import FolderData
+from ..frameworks import task_of
+from ..frameworks.tasks import CLASSIFIER, DETECTOR, SEGMENTER, Task
 from ..running.run_folder import RECIPE, START, RunFolder
+from ..utils.config_parts import datasets_of
 from ..utils.limits import SIDE
 from . import classifier, detector, segmenter
 from .config_files import write_sections
@@ -31,7 +33,7 @@ from .schedule import MOST_LR, MOST_PRETRAINED_LR, PRETRAINED_MULT, Schedule
 from .starts import Start, find_start
 
 Section = tuple[str, Mapping[str, Any]]  # comment and settings
-MODULES: dict[str, Any] = dict(classifier=classifier, detector=detector, segmenter=segmenter)
+MODULES: dict[Task, Any] = {CLASSIFIER: classifier, DETECTOR: detector, SEGMENTER: segmenter}
 DETECTORS = dict(MaskRCNN='Mask R-CNN', FasterRCNN='Faster R-CNN, boxes only')
 USAGE = ['', 'Paths are relative to the folder from which the training is started:',
          'mmvit train THIS_FILE, or python tools/train.py THIS_FILE of the framework.']
@@ -54,7 +56,7 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, folder: s
     task, _ = given.data
     if find_spec(task.framework) is None:
         raise UsageError(f'{with_option(task.argument)} needs {task.framework}, which is not installed')
-    module, here, recorded = MODULES[task.name], find_settings_here(), given.list_changes()
+    module, here, recorded = MODULES[task], find_settings_here(), given.list_changes()
     of_machine = [name for name in here if name not in recorded and not any(map(KEYS[name].match, options))]
     settled: dict[str, Any] = {**here, **recorded}
     data = replace(data, val={**data.val, 'metainfo': data.train['metainfo']})
@@ -143,7 +145,7 @@ def settle_size(task: Task, size: int | Sequence[int] | None) -> tuple[int, int]
         raise UsageError(f'size must be one or two sides, each {SIDE}, got {size}')
     if len(sides) == 1:  # the other one by the ratio of the default
         sides = sides[0], round(task.size[1] * sides[0] / task.size[0])
-    return (min(sides), max(sides)) if task.name == 'detector' else (sides[0], sides[1])
+    return (min(sides), max(sides)) if task == DETECTOR else (sides[0], sides[1])
 
 
 def complete_loaders(loader: dict, evaluation: dict, loading: dict) -> dict[str, Any]:
@@ -159,7 +161,7 @@ def summary(cfg: Config) -> list[str]:
 
     The settings say it. The arguments in ``recipe`` add what these do not show, where there are some.
     """
-    run, task = RunFolder(cfg), find_task(cfg.default_scope)
+    run, task = RunFolder(cfg), task_of(cfg)
     given, (backbone, _) = run.given if run.is_recipe else None, setting_of(cfg)
     is_frozen = given is not None and given.freeze == ALL
     network = given.network if given and isinstance(given.network, str) else backbone['type']
@@ -168,7 +170,7 @@ def summary(cfg: Config) -> list[str]:
     counts, sides = count_images(run), size_of_images(cfg)
     classes = (datasets_of(cfg, 'train')[0].get('metainfo') or {}).get('classes') or ()
     about_sides = 'height x width'
-    if task.name == 'detector':
+    if task == DETECTOR:
         sides, about_sides = tuple(sorted(sides)), 'at most, short x long'
     frozen = backbone.get('frozen_stages', -1)
     lines = {

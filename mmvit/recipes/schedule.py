@@ -3,7 +3,7 @@ import math
 from dataclasses import dataclass
 
 from ..configs.precisions import PRECISIONS
-from ..configs.tasks import LEAST_GAIN, Task
+from ..frameworks.tasks import LEAST_GAIN, Task
 from .plan import Plan
 
 # Of the rate of new layers, for pretrained ones, as of DETR's backbone (arXiv 2005.12872); rows of docs/recipes.csv.

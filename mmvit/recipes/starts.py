@@ -21,9 +21,10 @@ from mmvit_backbones.zoo.loading import find_weights
 from mmvit_backbones.zoo.source import Weights
 from mmvit_backbones.zoo.state_dicts import strip_prefix
 
+from ..frameworks.building import use_framework
 from ..running.run_folder import START
 from ..utils.distributed import warn
-from ..utils.frameworks import quiet, use_framework
+from ..utils.faults import quiet
 from .networks import Network, call_unweighted, without_weights
 
 

@@ -1,33 +1,27 @@
-"""Does to configs what the scripts of mmdet, mmseg and mmpretrain do by their options."""
+"""Does to configs what the scripts of their frameworks do by their options."""
 import os.path as osp
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import Any
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 
-from mmvit_backbones.engine.atomic import PREFIX
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.openmmlab_models import type_name
 from mmvit_backbones.zoo.reading import find_checkpoint
 
-from ..configs.files import LOADERS, SPLITS, check_parts, datasets_of, merge_options, metrics_of, read_config
+from .. import frameworks
+from ..configs.files import check_parts, merge_options, read_config
 from ..configs.machine import settle_here
 from ..configs.precisions import PRECISIONS
-from ..configs.settings import TRACKERS, find
-from ..configs.tasks import find_task
+from ..configs.settings import TRACKERS
+from ..frameworks.tasks import TASKS
 from ..naming import resolve
-from ..utils.distributed import warn
+from ..utils.config_parts import LOADERS, SPLITS, find, metrics_of
 from .changes import tell_changes
 from .run_folder import RunFolder, open_resumed, resumed_checkpoint
 
 TRAINING = 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper'
 TESTING = 'model', 'test_dataloader', 'test_cfg', 'test_evaluator'
-PICKLES = '.pkl', '.pickle'
-MERGED = 100  # objects of an image in mmdet's augmented test
-FLIPS = [dict(type='RandomFlip', prob=1.), dict(type='RandomFlip', prob=0.)]
-FLIPPED_BOXES = dict(type='PackDetInputs', meta_keys=(
-    'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction'))
 
 
 def training_config(config: str | Config | RunFolder, *, work_dir: str | None = None, resume: str | bool = False,
@@ -58,14 +52,12 @@ def training_config(config: str | Config | RunFolder, *, work_dir: str | None = 
     settle_here(cfg, 'float32' if precision == 'float32' else None)
     precise = bfloat16_options(cfg) if precision == 'bfloat16' else {}
     cfg_options = {**shorthand_options(cfg, **shorthands), **precise, **(cfg_options or {})}
-    is_classifier = cfg.default_scope == 'mmpretrain'
-    if not is_classifier:
+    framework = frameworks.of(cfg)
+    if not framework.APPLIES_OPTIONS_LAST:
         merge_options(cfg, cfg_options)
     _set_run(cfg, work_dir, launcher)
     if precision == 'float16':
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        if not (is_classifier and 'loss_scale' in cfg.optim_wrapper):
-            cfg.optim_wrapper.loss_scale = 'dynamic'
+        framework.use_float16(cfg.optim_wrapper)
     if resume:
         checkpoint = resumed_checkpoint(cfg.work_dir, resume)
         cfg.resume = checkpoint is not None
@@ -74,9 +66,9 @@ def training_config(config: str | Config | RunFolder, *, work_dir: str | None = 
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise UsageError(f'auto_scale_lr needs auto_scale_lr.base_batch_size, which {cfg.filename} does not set')
         cfg.auto_scale_lr.enable = True
-    if is_classifier:
+    if framework.APPLIES_OPTIONS_LAST:
         merge_options(cfg, cfg_options)
-        _set_loaders(cfg, LOADERS, persistent_workers=True)
+    framework.set_loaders(cfg, LOADERS, persistent_workers=True)
     check_parts(cfg, TRAINING)
     if cfg.get('resume') and cfg.get('load_from'):
         tell_changes(cfg, run.checkpoint if run.file == cfg.load_from else None)
@@ -142,24 +134,25 @@ def testing_config(config: str | Config, checkpoint: str, *, work_dir: str | Non
     """
     cfg = RunFolder.open(config, TESTING).config
     cfg_options = {**shorthand_options(cfg, **shorthands), **(cfg_options or {})}
-    framework = cfg.default_scope
-    if framework != 'mmpretrain':
+    framework = frameworks.of(cfg)
+    if not framework.APPLIES_OPTIONS_LAST:
         merge_options(cfg, cfg_options)
     _set_run(cfg, work_dir or test_dir_of(cfg), launcher)
     cfg.load_from, cfg.resume = find_checkpoint(checkpoint), False
-    if tta and (show or show_dir) and framework == 'mmpretrain':
-        raise UsageError('tta cannot be combined with show (--show) and show_dir (--show-dir): mmpretrain draws no '
-                         'augmented images')
     if wait_time is not None and not show:
         raise UsageError(f'wait_time needs show (--show), got {wait_time:g} without it')
     if show or show_dir:
-        _draw(cfg, show, show_dir, 2. if wait_time is None else wait_time)
+        hook = find(cfg, 'default_hooks.visualization')
+        if not hook:
+            raise UsageError('show (--show) and show_dir (--show-dir) need default_hooks.visualization, which '
+                             f'{cfg.filename} does not set')
+        framework.draw(cfg, hook, show, show_dir, 2. if wait_time is None else wait_time)
     if tta:
-        _use_tta(cfg, cfg_options)
+        framework.augment(cfg, cfg_options)
     if out is not None:
-        _save_predictions(cfg, out)
-    if framework == 'mmpretrain':
-        _set_loaders(cfg, ('test_dataloader', ))
+        framework.save_predictions(cfg, out)
+    framework.set_loaders(cfg, ('test_dataloader', ))
+    if framework.APPLIES_OPTIONS_LAST:
         merge_options(cfg, cfg_options)
     backends = find(cfg, 'visualizer.vis_backends')
     if backends and not any(key.startswith('visualizer.vis_backends') for key in cfg_options):
@@ -191,13 +184,15 @@ def shorthand_options(cfg: Config, *, seed: int | None = None, data_root: str | 
     hooks = cfg.get('custom_hooks') or []
     if compile and not any(type_name(hook) == 'CompileHook' for hook in hooks):
         options['custom_hooks'] = [*hooks, dict(type='CompileHook')]
-    return {**options, **tracker_options(cfg.default_scope, tensorboard, wandb)}
+    own = {task.framework: task.visualizer for task in TASKS}
+    visualizer = find(cfg, 'visualizer.type') or own.get(cfg.default_scope, 'Visualizer')
+    return {**options, **tracker_options(visualizer, tensorboard, wandb)}
 
 
-def tracker_options(framework: str, tensorboard: bool = False, wandb: bool = False) -> dict[str, Any]:
-    """Returns the options of a framework's config that log to TensorBoard or Weights & Biases, too."""
+def tracker_options(visualizer: str, tensorboard: bool = False, wandb: bool = False) -> dict[str, Any]:
+    """Returns the options of a config with this visualizer that log to TensorBoard or Weights & Biases, too."""
     backends = ['TensorboardVisBackend'] * tensorboard + ['WandbVisBackend'] * wandb
-    return {'visualizer.type': find_task(framework).visualizer,
+    return {'visualizer.type': visualizer,
             'visualizer.vis_backends': [dict(type=name) for name in ('LocalVisBackend', *backends)]} if backends else {}
 
 
@@ -216,76 +211,6 @@ def test_dir_of(cfg: Config) -> str:
 
 
 test_dir_of.__test__ = False  # of pytest  # pyright: ignore[reportFunctionMemberAccess]
-
-
-def _set_loaders(cfg: Config, loaders: tuple[str, ...], **defaults) -> None:
-    """Sets what mmpretrain's scripts set in loaders that do not set it; without workers, none can persist."""
-    for key in loaders:
-        if cfg.get(key) is not None:
-            fitting = {name: value for name, value in defaults.items() if cfg[key].get('num_workers')}
-            cfg[key] = ConfigDict({'pin_memory': True, **fitting, **cfg[key]})
-
-
-def _draw(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
-    """Lets the framework's visualization hook draw all predictions."""
-    hook = (cfg.get('default_hooks') or {}).get('visualization')
-    if not hook:
-        raise UsageError('show (--show) and show_dir (--show-dir) need default_hooks.visualization, which '
-                         f'{cfg.filename} does not set')
-    if cfg.default_scope == 'mmpretrain':
-        hook.update(enable=True, show=show, wait_time=wait_time, out_dir=show_dir, interval=1)
-        return
-    hook.draw = True
-    if show:
-        hook.update(show=True, wait_time=wait_time)
-    if show_dir and cfg.default_scope == 'mmdet':
-        hook.test_out_dir = show_dir
-    elif show_dir:
-        cfg.visualizer.save_dir = show_dir
-
-
-def box_tta(objects: int) -> dict:
-    """Returns mmdet's model of an augmented test of boxes, of which it merges so many per image."""
-    return dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=objects))
-
-
-def _use_tta(cfg: Config, cfg_options: Mapping[str, Any]) -> None:
-    framework, pipeline = cfg.default_scope, cfg.get('tta_pipeline')
-    if framework == 'mmseg' and not (cfg.get('tta_model') and pipeline):
-        raise UsageError(f'tta needs tta_model and tta_pipeline, which {cfg.filename} does not set')
-    if framework == 'mmdet' and 'tta_model' not in cfg:
-        if any('segm' in metric.get('metric', ()) for metric in metrics_of(cfg, 'test')):
-            raise UsageError(f'tta: mmdet merges only boxes, but {cfg.filename} tests masks; set tta_model')
-        cfg.tta_model = ConfigDict(box_tta(MERGED))
-    if framework == 'mmdet':
-        found = find(cfg, 'model.test_cfg.rcnn.max_per_img') or find(cfg, 'model.test_cfg.max_per_img') or 0
-        if found > (kept := find(cfg, 'tta_model.tta_cfg.max_per_img') or found):
-            warn(f'tta keeps {kept} objects per image, and the model finds up to {found}; set '
-                 'tta_model.tta_cfg.max_per_img')
-    lost = [key for key in cfg_options if key.startswith('test_dataloader.') and '.pipeline' in key]
-    if lost and pipeline and framework != 'mmpretrain':  # whose script applies the options last
-        raise UsageError(f'tta: tta_pipeline replaces what {lost[0]} sets; set it in tta_pipeline')
-    for dataset in datasets_of(cfg, 'test'):
-        steps = pipeline
-        if steps is None:
-            steps = deepcopy(dataset['pipeline'])
-            pack = FLIPPED_BOXES if framework == 'mmdet' else steps[-1]
-            steps[-1] = ConfigDict(type='TestTimeAug', transforms=[FLIPS, [pack]])
-        dataset['pipeline'] = steps
-    cfg.model = ConfigDict(**(cfg.get('tta_model') or dict(type='mmpretrain.AverageClsScoreTTA')), module=cfg.model)
-
-
-def _save_predictions(cfg: Config, out: str) -> None:
-    metrics = metrics_of(cfg, 'test')
-    if cfg.default_scope == 'mmseg':
-        if len(metrics) != 1:
-            raise UsageError(f'out needs a single test_evaluator, got {len(metrics)}')
-        metrics[0].update(output_dir=out, keep_results=True)
-        return
-    if not out.endswith(PICKLES):
-        raise UsageError(f'out must end with .pkl or .pickle, got {out}')
-    dump = 'mmdet.DumpDetResults' if cfg.default_scope == 'mmdet' else 'DumpResults'
-    cfg.test_evaluator = [*metrics, ConfigDict(type=dump, out_file_path=f'{PREFIX}{out}')]
 
 
 def _root_options(cfg: Config, root: str) -> dict[str, Any]:

@@ -23,8 +23,9 @@ from mmvit_backbones.utils.openmmlab_models import log_from
 from mmvit_backbones.zoo.loading import read_state, safe_loading
 
 from ..configs.outputs import check_copy
+from ..frameworks.building import use_framework
 from ..utils.distributed import warn
-from ..utils.frameworks import named, quiet, use_framework, why
+from ..utils.faults import named, quiet, why
 from .checkpoints import whole_one_named
 from .pytorch_errors import pytorch_errors_named
 from .runners import CheckedRunner, runner_type

@@ -12,11 +12,12 @@ from mmvit_backbones.utils.file_access import check_outputs
 from mmvit_backbones.zoo.checkpoints import WEB, read_checkpoint
 from mmvit_backbones.zoo.reading import LAST, find_checkpoint, last_of
 
-from ..configs.files import BY_NAME, SPLITS, datasets_of, merge_options, metrics_of, read_config, read_saved
+from ..configs.files import BY_NAME, merge_options, read_config, read_saved
 from ..fine_tuning import FineTuning
 from ..folders.folders import write_file
 from ..folders.record import RECORD, find_changes, read_counts
 from ..naming import kind_of
+from ..utils.config_parts import SPLITS, datasets_of, metrics_of
 from .checkpoints import whole_one_named
 from .work_dir import check_new
 

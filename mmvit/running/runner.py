@@ -1,5 +1,4 @@
 """Trains and tests finished configs with MMEngine's runner."""
-import os.path as osp
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
@@ -14,9 +13,11 @@ from mmvit_backbones.errors import TrainingError, UsageError
 from mmvit_backbones.utils.file_access import full_disk_named
 from mmvit_backbones.zoo.loading import safe_loading
 
-from ..configs.outputs import check_copy, check_test_outputs, folder_of_drawings
+from .. import frameworks
+from ..configs.outputs import check_copy, check_test_outputs
+from ..frameworks.building import use_framework
 from ..utils.distributed import is_first_process
-from ..utils.frameworks import named, quiet, use_framework
+from ..utils.faults import named, quiet
 from ..utils.shell import short_path
 from ..utils.tables import show_metrics
 from .checkpoints import warn_of_others
@@ -82,9 +83,8 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
         metrics = runner.test()
     if runner.rank == 0:
         show_metrics(metrics)
-        if drawings := folder_of_drawings(cfg):
-            below = osp.join(runner.work_dir, runner.timestamp) if cfg.default_scope == 'mmdet' else ''
-            print(f'drawings: {short_path(osp.join(below, drawings))}')
+        if drawings := frameworks.of(cfg).folder_of_drawings(cfg, runner.log_dir):
+            print(f'drawings: {short_path(drawings)}')
         print(f'log and metrics: {short_path(runner.log_dir)}')
     return metrics
 

@@ -23,7 +23,7 @@ from mmvit_backbones.zoo.fitting import check_finite
 
 from ..configs.saved import without_start
 from ..configs.settings import check_schedule
-from ..utils.frameworks import named
+from ..utils.faults import named
 from .checkpoints import check_start, use_tested, whole_one_named
 from .pytorch_errors import pytorch_errors_named
 from .run_folder import RunFolder

@@ -20,7 +20,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 
 from mmvit_backbones.zoo.reading import info_of, read_file, recorded_best
 
-from ..configs.tasks import find_task
+from ..frameworks import task_of
 from ..utils.shell import short_path
 
 TABLE = re.compile(r'\n?[|+]|(per|accuracy by) class')  # figures by class
@@ -129,14 +129,14 @@ class ProgressHook(Hook):
                if key not in self.best or path != self.best[key][0]}
         self.best.update(new)
         self.tables.clear()
-        task = find_task(runner.cfg.default_scope)
+        task = task_of(runner.cfg)
         keys = {task.metric: '', **self.keys_of_best()}
         if values := [f'{task.show(name, metrics[name])}{", the best so far" * (key in new)}'
                       for name, key in keys.items() if metrics and name in metrics]:
             self.print(f'validation  {moment}  {"  ".join(values)}')
 
     def after_train(self, runner: Runner) -> None:
-        task, loop = find_task(runner.cfg.default_scope), runner.val_loop
+        task, loop = task_of(runner.cfg), runner.val_loop
         for name, key in self.keys_of_best().items():
             if key in self.best and loop:
                 few = count_if_few(loop.dataloader.dataset)

@@ -14,7 +14,7 @@ from ..errors import UsageError
 from ..utils.openmmlab_models import type_name
 from .variants import VARIANTS, Normalization, Variant
 
-Task = Literal['classification', 'dense']
+Purpose = Literal['classification', 'dense']
 ROOT_SCOPE = 'mmengine'  # where the backbones are registered; frameworks may have other classes of the same name
 
 
@@ -45,7 +45,7 @@ class Setting:
     test: Resize
 
 
-def setting(variant: Variant, task: Task = 'classification', weights: Any = None, img_size: int | None = None
+def setting(variant: Variant, task: Purpose = 'classification', weights: Any = None, img_size: int | None = None
             ) -> Setting:
     """Returns the setting of a network for a task, with given weights.
 
@@ -60,8 +60,8 @@ def setting(variant: Variant, task: Task = 'classification', weights: Any = None
     Raises:
         UsageError: If ``task`` is unknown.
     """
-    if task not in get_args(Task):
-        raise UsageError(f'task must be one of {get_args(Task)}, got {task!r}')
+    if task not in get_args(Purpose):
+        raise UsageError(f'task must be one of {get_args(Purpose)}, got {task!r}')
     family, tag = variant.family, weights.tag if weights else ''
     backbone = dict(type=f'{ROOT_SCOPE}.{family.backbone}', arch=variant.arch, drop_path_rate=0.)
     backbone |= {**family.settings, **variant.settings}
@@ -87,7 +87,7 @@ def variants_of(backbone: Mapping[str, Any], head: Mapping[str, Any]) -> list[Va
     heads = {key for each in own for key in each.head if type_name(head) == each.family.head['type']}
     return [each for each in own
             if (not heads or are_equal(heads, {**each.family.head, **each.head}, head))
-            and any(are_equal(settings, setting(each, task).backbone, backbone) for task in get_args(Task))]
+            and any(are_equal(settings, setting(each, task).backbone, backbone) for task in get_args(Purpose))]
 
 
 def are_equal(keys: Iterable[str], part: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -14,8 +14,8 @@ from mmengine.registry import init_default_scope
 from runs import TINY
 from subcommands import call
 
-from mmvit.configs.files import datasets_of
-from mmvit.utils.frameworks import build_model
+from mmvit.frameworks.building import build_model
+from mmvit.utils.config_parts import datasets_of
 
 FLOWERS = ROOT / 'data/flowers_mini/val'
 

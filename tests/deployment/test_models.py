@@ -26,14 +26,14 @@ from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
 from onnx import TensorProto
 
 from mmvit.deployment.agreement import agreement_of
-from mmvit.deployment.detection import TwoStageInstances, paste
 from mmvit.deployment.differences import LIMITS, PyTorchOutputs, compare_outputs
 from mmvit.deployment.examples import examples_of
 from mmvit.deployment.exporting import write_parts
+from mmvit.deployment.instances import TwoStageInstances, paste
 from mmvit.deployment.parts import exported_geometry, split
+from mmvit.frameworks.building import build_model
 from mmvit.inference import Predictor
 from mmvit.inference.runtimes import DETAILS, PyTorchModel, installed_runtimes, open_session
-from mmvit.utils.frameworks import build_model
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.export.graphs import ignore_deprecations
 from mmvit_backbones.ops.library import FOLDER, library_name

@@ -15,9 +15,10 @@ from runs import in_own_process
 from tiny_configs import TINY_CONFIGS
 from tiny_exports import mean_color_file
 
-from mmvit.configs.files import leaf_datasets, named_configs, read_config
+from mmvit.configs.files import named_configs, read_config
 from mmvit.inference import Predictor, read_rgb
 from mmvit.inference.runtimes import TestPipeline, installed_runtimes
+from mmvit.utils.config_parts import leaf_datasets
 from mmvit_backbones.errors import UsageError
 
 IMAGE = np.full((2, 4, 3), 7, dtype=np.uint8)

@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmvit.configs import machine
-from mmvit.configs.files import datasets_of, metrics_of, read_config
+from mmvit.configs.files import read_config
 from mmvit.fine_tuning import FIELDS, OPTIONS, find_difference
 from mmvit.folders.data_set_files import check_data
 from mmvit.recipes import FineTuning, fine_tune, save, summary
@@ -32,6 +32,7 @@ from mmvit.recipes.plan import choose_epochs
 from mmvit.running import train, training_config
 from mmvit.running.rehearsal import rehearse
 from mmvit.running.run_folder import RunFolder
+from mmvit.utils.config_parts import datasets_of, metrics_of
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops import plain_pytorch

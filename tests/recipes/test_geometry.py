@@ -13,7 +13,7 @@ from PIL import Image
 from mmvit import Predictor, running
 from mmvit import test as run_test
 from mmvit.deployment import export_model
-from mmvit.utils.frameworks import build_model, use_framework
+from mmvit.frameworks.building import build_model, use_framework
 
 pytestmark = [pytest.mark.usefixtures('frameworks'), pytest.mark.filterwarnings('ignore')]
 STEP, STRIDES = 4, (4, 8, 16, 32)  # pixels per class, and per cell

@@ -11,9 +11,9 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
 from mmvit import running as training
-from mmvit.configs.files import SPLITS
 from mmvit.recipes import test_on
 from mmvit.running.run_folder import RunFolder
+from mmvit.utils.config_parts import SPLITS
 from mmvit_backbones.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures('frameworks')

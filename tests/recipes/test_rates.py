@@ -7,7 +7,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 from torch import nn
 
-from mmvit.utils.frameworks import build_model, use_framework
+from mmvit.frameworks.building import build_model, use_framework
 from mmvit_backbones import get_model
 from mmvit_backbones.utils.openmmlab_models import init_weights
 from mmvit_backbones.zoo.loading import safe_loading

@@ -10,11 +10,11 @@ from helpers import raises
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
+from mmvit.frameworks.building import build_model, use_framework
 from mmvit.recipes import FineTuning
 from mmvit.recipes.folder import plan_fine_tuning
 from mmvit.recipes.networks import find_network
 from mmvit.recipes.starts import loaded_in
-from mmvit.utils.frameworks import build_model, use_framework
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import CheckpointError, MMViTError
 from mmvit_backbones.zoo.loading import safe_loading

@@ -13,10 +13,10 @@ from mmengine.registry import MODELS
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from tiny_runs import log_of
 
+from mmvit.frameworks.building import build_model, use_framework
 from mmvit.running import train
 from mmvit.running.checkpoints import check_start
 from mmvit.running.rehearsal import rehearse
-from mmvit.utils.frameworks import build_model, use_framework
 from mmvit_backbones.errors import CheckpointError
 
 pytestmark = pytest.mark.usefixtures('frameworks')

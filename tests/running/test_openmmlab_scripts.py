@@ -11,8 +11,8 @@ from runs import TINY
 from mmvit import running as training
 from mmvit.configs.files import read_config
 from mmvit.configs.outputs import OUTPUTS, check_test_outputs
+from mmvit.frameworks.building import use_framework
 from mmvit.running import shorthand_options, training_config
-from mmvit.utils.frameworks import use_framework
 from mmvit_backbones.errors import UsageError
 
 MASKS, STREETS = (str(ROOT / f'tests/configs/{name}.py') for name in ('mask_rcnn_reswin_t', 'upernet_reswin_t_camvid'))

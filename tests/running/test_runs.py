@@ -11,7 +11,7 @@ from mmengine.registry import MODELS, init_default_scope
 from runs import TINY, Run
 from small_recipes import small_recipe
 
-from mmvit.configs.files import datasets_of
+from mmvit.utils.config_parts import datasets_of
 
 pytestmark = [pytest.mark.workflow, pytest.mark.usefixtures('frameworks')]
 IMAGE = next((ROOT / 'data/coco_mini/val').glob('*.jpg'))

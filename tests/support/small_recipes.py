@@ -7,7 +7,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
 
-from mmvit.configs.files import datasets_of, metrics_of, read_config
+from mmvit.configs.files import read_config
+from mmvit.utils.config_parts import datasets_of, metrics_of
 
 DATA = ROOT / 'data'
 STREETS = tuple((DATA / 'camvid_mini/classes.txt').read_text().split())

@@ -17,8 +17,8 @@ from mmengine.runner.checkpoint import get_mmcls_models, get_torchvision_models
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from mmvit.frameworks.building import build_model
 from mmvit.recipes.networks import find_network
-from mmvit.utils.frameworks import build_model
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.zoo.checkpoints import read_checkpoint

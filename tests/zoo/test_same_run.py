@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from mmvit.configs.tasks import TASKS
+from mmvit.frameworks.tasks import TASKS
 from mmvit_backbones.zoo.reading import METRICS, find_checkpoint
 
 

@@ -13,8 +13,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 
 from mmvit.configs.backbone import setting_of
+from mmvit.frameworks.building import import_quietly
 from mmvit.recipes.networks import find_network
-from mmvit.utils.frameworks import import_quietly
 from mmvit_backbones.zoo.published import PUBLISHED, RESULTS
 from mmvit_backbones.zoo.settings import setting
 from mmvit_backbones.zoo.variants import VARIANTS, Normalization

@@ -1,10 +1,8 @@
-"""The OpenMMLab frameworks whose models and data sets configs may name."""
+"""Imports frameworks, and builds the models and data sets of their configs."""
 import io
-import sys
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from mmengine.config import Config
@@ -12,57 +10,37 @@ from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import nn
 
-from mmvit_backbones.errors import MMViTError, UsageError, first_line
-from mmvit_backbones.utils.file_access import FULL
+from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.installation import describe_operators
 from mmvit_backbones.zoo.loading import safe_loading
 
-FRAMEWORKS = ('mmdet', 'mmseg', 'mmpretrain')
+from ..utils.faults import named, quiet
+from .tasks import FRAMEWORKS
 
 
-@contextmanager
-def quiet() -> Iterator[io.StringIO]:
-    """Collects what is printed; if an exception is raised that does not say all in a line, prints it."""
-    text = io.StringIO()
-    try:
-        with redirect_stdout(text):
-            yield text
-    except MMViTError:
-        raise
-    except BaseException:
-        print(text.getvalue(), file=sys.stderr, end='')
-        raise
-
-
-@contextmanager
-def named(setting: str) -> Iterator[None]:
-    """Replaces an exception of other libraries by one line that names the setting."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, MMViTError) or isinstance(error, OSError) and error.errno in FULL:
-            raise
-        raise UsageError(f'{setting} cannot be used: {why(error)}') from error
-
-
-def why(error: Exception) -> str:
-    """Returns the first line of an error; without a message, the line of code that raised it."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    if isinstance(error, NotImplementedError) and 'layer_decay' in place.filename:  # of mmdet, mmseg and mmpretrain
-        return 'its constructor does not know the layers of this network; LayerDecayConstructor does'
-    return first_line(error) if str(error) else f'{type(error).__name__} at {place.line}'
+def check_scope(cfg: Config) -> None:
+    """Raises UsageError if the ``default_scope`` of a config is no installed package with a registry."""
+    scope = cfg.get('default_scope')
+    if not isinstance(scope, str) or not scope.isidentifier():
+        raise UsageError(f'config {cfg.filename}: default_scope must be a package with a registry, such as '
+                         f'{", ".join(FRAMEWORKS)}, got {scope!r}')
+    if find_spec(scope) is None:
+        raise UsageError(f'config {cfg.filename} needs {scope}, which is not installed')
+    if find_spec(f'{scope}.registry') is None:
+        raise UsageError(f'config {cfg.filename}: default_scope {scope} must have a module {scope}.registry, in which '
+                         'MMEngine looks for its classes')
 
 
 def import_quietly(framework: str) -> None:
-    """Imports a framework's datasets and models without printing which optional dependencies are missing.
+    """Imports a framework's registries, data sets and models without printing which optional dependencies are missing.
 
     Raises:
         UsageError: If mmcv lacks the operators that the models need.
     """
     with redirect_stdout(io.StringIO()):
         try:
-            import_module(f'{framework}.datasets')
-            import_module(f'{framework}.models')
+            for module in ('datasets', 'models') if framework in FRAMEWORKS else ('registry', ):
+                import_module(f'{framework}.{module}')
         except ImportError as error:
             state, works = describe_operators()
             if works:

@@ -3,7 +3,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from mmvit_backbones.zoo.settings import Task as Settings  # whose package imports torch
+    from mmvit_backbones.zoo.settings import Purpose  # whose package imports torch
 
 LEAST_GAIN = 0.1  # percent of a metric that count as an improvement
 
@@ -28,7 +28,7 @@ class Task(NamedTuple):
 
     name: str
     output: str
-    settings: 'Settings'
+    settings: 'Purpose'
     config: str
     framework: str
     argument: str
@@ -44,16 +44,20 @@ class Task(NamedTuple):
         return f'{name} {self.factor * value:.3g} %' if name == self.metric else f'{name} {value:.4g}'
 
 
-TASKS = (
-    Task('classifier', output='classification', settings='classification', config='imagenet', framework='mmpretrain',
-         argument='class_folder', metric='accuracy/top1', unit='top-1, %', factor=1, size=(224, 224),
-         visualizer='UniversalVisualizer', drawing_hook='VisualizationHook'),
-    Task('detector', output='detection', settings='dense', config='mask_rcnn', framework='mmdet',
-         argument='coco_folder', metric='coco/bbox_mAP', unit='box AP, %', factor=100, size=(800, 1333),
-         visualizer='DetLocalVisualizer', drawing_hook='DetVisualizationHook'),
-    Task('segmenter', output='segmentation', settings='dense', config='upernet', framework='mmseg',
-         argument='seg_folder', metric='mIoU', unit='mIoU, %', factor=1, size=(512, 512),
-         visualizer='SegLocalVisualizer', drawing_hook='SegVisualizationHook'))
+CLASSIFIER = Task(
+    'classifier', output='classification', settings='classification', config='imagenet', framework='mmpretrain',
+    argument='class_folder', metric='accuracy/top1', unit='top-1, %', factor=1, size=(224, 224),
+    visualizer='UniversalVisualizer', drawing_hook='VisualizationHook')
+DETECTOR = Task(
+    'detector', output='detection', settings='dense', config='mask_rcnn', framework='mmdet', argument='coco_folder',
+    metric='coco/bbox_mAP', unit='box AP, %', factor=100, size=(800, 1333), visualizer='DetLocalVisualizer',
+    drawing_hook='DetVisualizationHook')
+SEGMENTER = Task(
+    'segmenter', output='segmentation', settings='dense', config='upernet', framework='mmseg', argument='seg_folder',
+    metric='mIoU', unit='mIoU, %', factor=1, size=(512, 512), visualizer='SegLocalVisualizer',
+    drawing_hook='SegVisualizationHook')
+TASKS = CLASSIFIER, DETECTOR, SEGMENTER
+FRAMEWORKS = tuple(task.framework for task in TASKS)
 
 
 def find_task(value: str) -> Task:

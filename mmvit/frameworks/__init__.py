@@ -1,0 +1,29 @@
+"""What turns the configs and samples of each framework into the same: a file per framework, one for all others."""
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from .tasks import FRAMEWORKS, TASKS, Task
+
+if TYPE_CHECKING:
+    from mmengine.config import Config  # which the help of the command does without
+
+
+def of(cfg: 'Config') -> ModuleType:
+    """Returns the functions for the framework of a config: those of :mod:`.other_scopes`, or its own in their place."""
+    scope = cfg.default_scope
+    return import_module(f'.{scope if scope in FRAMEWORKS else "other_scopes"}', __name__)
+
+
+def task_of(cfg: 'Config') -> Task:
+    """Returns the task of a config.
+
+    Raises:
+        UsageError: If it is not of a framework that this package knows, by whose defaults it is trained and tested.
+    """
+    for task in TASKS:
+        if task.framework == cfg.default_scope:
+            return task
+    from mmvit_backbones.errors import UsageError  # whose package imports torch
+    raise UsageError(f'config {cfg.filename} must be of {", ".join(FRAMEWORKS)}, got {cfg.default_scope}, whose models '
+                     'can be trained and tested alone')

@@ -4,15 +4,18 @@
     mmvit train configs/upernet_reswin_t.py --processes 8 --amp
     mmvit train reswin_tiny --coco-folder FOLDER --size 512 --epochs 50
 
-A config runs as the scripts of mmdet, mmseg and mmpretrain run it, with their options. A network and a folder become a
-config, which is saved in the work dir and then runs in the same way.
+A config runs as the scripts of mmdet, mmseg and mmpretrain run it, with their options, and one of another package by
+MMEngine's defaults. A network and a folder become a config, which is saved in the work dir and then runs in the same
+way.
 """
+import os.path as osp
 from argparse import ArgumentParser, Namespace
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ..fine_tuning import OPTIONS, FineTuning
+from ..frameworks.tasks import FRAMEWORKS
 from ..naming import list_kinds
 from .arguments import add_fine_tuning_arguments, add_run_arguments, given_to, new_parser
 from .docstrings import with_help
@@ -69,7 +72,11 @@ def go(args: Namespace, cfg: 'Config') -> None:
     """Trains, and prints what comes next."""
     from ..drawing.curves import draw_curves
     from ..running import train
-    from ..utils.shell import next_commands
+    from ..utils.shell import as_typed, short_path
     runner = train(cfg, args.verbose)
     if runner.rank == 0:
-        print(*draw_curves(cfg), *next_commands(runner.work_dir), sep='\n')
+        folder, model = (as_typed([short_path(path)])
+                         for path in (runner.work_dir, osp.join(runner.work_dir, 'model.onnx')))
+        others = [f'  mmvit predict IMAGE --checkpoint {folder}', f'  mmvit export {folder} {model}']
+        print(*draw_curves(cfg), 'next:', f'  mmvit test {folder}',
+              *(others if cfg.default_scope in FRAMEWORKS else ()), sep='\n')

@@ -26,10 +26,10 @@ from ..frameworks.tasks import Task
 from ..inference import Predictor
 from ..recipes import fine_tune
 from ..running import train
+from ..running.data_set_files import image_files
 from ..running.prepare import prepare_training
 from ..running.rehearsal import rehearse
 from ..running.run_folder import RECIPE, RunFolder
-from ..utils.counters import count_macs
 from ..utils.tables import as_markdown
 
 TIMED_IMAGES = 20
@@ -185,7 +185,7 @@ def measure(recipes: Mapping[str, Config]) -> list[dict]:
 
     The networks take turns in predicting, so that a busy machine slows down all of them.
     """
-    from ..deployment.sample_images import image_files  # needs more than other functions
+    from ..measuring.counters import count_macs
     images = image_files(next(iter(recipes.values())), 'val')[:TIMED_IMAGES]
     predictors = {network: Predictor(str(Path(cfg.work_dir, 'seed0'))) for network, cfg in recipes.items()}
     times: dict[str, list[float]] = {network: [] for network in recipes}

@@ -73,7 +73,7 @@ def read_saved(source: str, checkpoint: Mapping | None = None, folder: str = '',
     text, place = meta.get('cfg'), f'the config in checkpoint {source}'
     if isinstance(text, str) and text.strip():
         # MMEngine names a run after the file of its config and the time.
-        name = re.sub(r'_?\d{8}_\d{6}$', '', osp.basename(str(meta.get('experiment_name')))) or 'config'
+        name = re.sub(r'_?\d{8}_\d{6}$', '', osp.basename(str(meta.get('experiment_name') or ''))) or 'config'
         file = Path(folder or osp.join('work_dirs', name), f'{name}.py')
         values, other = read_values(text)
         if other:

@@ -46,7 +46,9 @@ def read_saved_config(file: Path, text: str, values: dict[str, Any], keeps_start
     settings = without_start(values)
     scope = settings.get('default_scope')
     try:
-        if isinstance(scope, str) and scope in FRAMEWORKS and find_spec(scope):
+        if isinstance(scope, str) and scope.isidentifier() and find_spec(scope):
+            if scope not in FRAMEWORKS:
+                check_place(scope, file.parent)
             with quiet():
                 import_custom(settings.get('custom_imports') or {}, file.parent)
                 import_quietly(scope)

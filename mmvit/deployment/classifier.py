@@ -23,7 +23,7 @@ def check(model: Any, geometry: Geometry) -> None:
         raise UsageError(f'head {type_name(model["head"])} cannot be exported: its scores are no softmax of logits')
 
 
-def split(model: Any, geometry: Geometry) -> tuple[nn.Module, nn.Module, str, list[str]]:
+def take_apart(model: Any, geometry: Geometry) -> tuple[nn.Module, nn.Module, str, list[str]]:
     return model, Probabilities(), 'images', ['scores']
 
 

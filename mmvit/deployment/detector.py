@@ -22,7 +22,7 @@ def check(model: Any, geometry: Geometry) -> None:
             raise UsageError(f'non-maximum suppression {type_name(part.nms)} cannot be exported; allowed is nms')
 
 
-def split(model: Any, geometry: Geometry) -> tuple[nn.Module, nn.Module, str, list[str]]:
+def take_apart(model: Any, geometry: Geometry) -> tuple[nn.Module, nn.Module, str, list[str]]:
     from .instances import RetinaNetBoxes, TwoStageInstances
     outputs = ['labels', 'scores', 'boxes']
     if not hasattr(model, 'roi_head'):

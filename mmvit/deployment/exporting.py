@@ -23,7 +23,7 @@ from ..utils.shell import console_of
 from .agreement import Agreement, compare_in_runtimes
 from .differences import PyTorchOutputs
 from .examples import examples_of, join
-from .parts import Parts, exported_geometry, split
+from .parts import Parts, exported_geometry, take_apart
 from .sample_images import images_to_compare
 
 
@@ -93,7 +93,7 @@ def export_model(model: str | Path | None, path: str | Path, *, config: str | No
     cfg, checkpoint = run.config, run.file or source and find_checkpoint(source)
     exported_geometry(cfg)  # refuses before weights are downloaded
     reference = PyTorchModel(cfg, source_of(cfg, checkpoint, pretrained), state=run.checkpoint)
-    parts = split(reference.module, cfg)
+    parts = take_apart(reference.module, cfg)
     compared, origin = images_to_compare(cfg, images)
     console = console_of(sys.stderr)
     with console.status(f'predicting {len(compared)} images with PyTorch'):
@@ -119,7 +119,7 @@ def write_parts(parts: Parts, path: Path, details: dict) -> None:
     """Writes a model as ONNX, and its details into the metadata of the file.
 
     Args:
-        parts (Parts): The model, from :func:`split`.
+        parts (Parts): The model, from :func:`take_apart`.
         path (Path): File to write; weights of more than 1.5 GB are written to ``PATH.data``.
         details (dict): ``task``, ``classes`` and others, see docs/export.md.
     """

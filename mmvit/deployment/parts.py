@@ -16,8 +16,8 @@ from ..utils.config_parts import leaf_datasets
 from . import classifier, detector, segmenter
 from .preprocess import Geometry, Preprocess
 
-# Each module has MODELS, the names of the models that it takes; check(model, geometry); and split(model, geometry),
-# which returns the network, the postprocessing, and the names of the input and of the outputs.
+# Each module has MODELS, the names of what it takes; check(model, geometry); and take_apart(model, geometry), which
+# returns the network, the postprocessing, and the names of the input and of the outputs.
 MODULES: dict[Task, ModuleType] = {CLASSIFIER: classifier, DETECTOR: detector, SEGMENTER: segmenter}
 
 
@@ -58,11 +58,11 @@ def exported_geometry(cfg: Config) -> Geometry:
     return geometry
 
 
-def split(model: Any, cfg: Config) -> Parts:
+def take_apart(model: Any, cfg: Config) -> Parts:
     """Returns the parts of a copy of a model, which must be in float32 on a CPU.
 
     Args:
-        model (BaseModel): The model to split.
+        model (BaseModel): The model.
         cfg (Config): Config of the model.
 
     Raises:
@@ -73,5 +73,5 @@ def split(model: Any, cfg: Config) -> Parts:
     source = model.data_preprocessor
     preprocess = Preprocess(geometry, source.get_buffer('mean'), source.get_buffer('std'), takes_rgb(source))
     size = geometry.size or getattr(model.backbone, 'image_size', None)  # as TimmBackbone has
-    network, postprocess, takes, outputs = module.split(model, geometry)
+    network, postprocess, takes, outputs = module.take_apart(model, geometry)
     return Parts(preprocess, network, postprocess, takes, outputs, size)

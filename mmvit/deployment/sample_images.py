@@ -8,12 +8,11 @@ from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError
 
-from ..folders.data_set_files import check_data
 from ..folders.images import read_rgb
-from ..frameworks.building import build_dataset
 from ..inference.sources import find_images
+from ..running.data_set_files import check_data, image_files
 
-CHECKED_IMAGES, FIRST_IMAGES = 8, 32  # of those, and of the first of a data set
+CHECKED_IMAGES = 8
 GENERATED_SIZES = (480, 640), (640, 480), (375, 500), (427, 640)  # height, width; common for photos
 
 
@@ -29,12 +28,6 @@ def images_to_compare(cfg: Config, images: Sequence[str | Path] = ()) -> tuple[l
         paths, origin = image_files(cfg, 'test'), ' of the test set'
     spread = np.unique(np.linspace(0, len(paths) - 1, min(CHECKED_IMAGES, len(paths))).astype(int))
     return [np.array(read_rgb(paths[number])) for number in spread], f'{len(spread)} images{origin}'
-
-
-def image_files(cfg: Config, split: str) -> list[str]:
-    """Returns the paths of the first images in a data set of a config."""
-    dataset = build_dataset(cfg, split)
-    return [dataset.get_data_info(number)['img_path'] for number in range(min(FIRST_IMAGES, len(dataset)))]
 
 
 def generated_images() -> list[np.ndarray]:

@@ -25,7 +25,7 @@ def check(model: Any, geometry: Geometry) -> None:
         raise UsageError('a segmenter with one output channel cannot be exported')
 
 
-def split(model: Any, geometry: Geometry) -> tuple[nn.Module, nn.Module, str, list[str]]:
+def take_apart(model: Any, geometry: Geometry) -> tuple[nn.Module, nn.Module, str, list[str]]:
     for name, pool in list(model.named_modules()):
         if isinstance(pool, nn.AdaptiveAvgPool2d):
             model.set_submodule(name, MatrixPool(pool.output_size))

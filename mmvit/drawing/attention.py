@@ -147,7 +147,7 @@ class Watcher:
     def start(self, attn: nn.Module, inputs: tuple, options: dict[str, Any]) -> None:
         self.arguments = signature(attn.forward).bind(*inputs, **options).arguments
         x = self.arguments['x']
-        self.grid = size_of(x) if x.ndim == 4 else self.patches
+        self.grid = grid_of(x) if x.ndim == 4 else self.patches
 
     def take_values(self, module: nn.Module, inputs: tuple, out: Tensor) -> Tensor:
         self.values = out.detach().requires_grad_()
@@ -155,7 +155,7 @@ class Watcher:
 
     def record_attention(self, proj: nn.Module, inputs: tuple[Tensor]) -> Tensor:
         out, = inputs
-        grid = size_of(out) if out.ndim == 4 else self.grid
+        grid = grid_of(out) if out.ndim == 4 else self.grid
         weights = self.pool(grid)[..., None]
         weights_of_values = self.gradient((weights * self.first_channels(to_map(out, grid))).sum())
         self.blocks[self.name] = self.place_values(weights_of_values).detach()
@@ -179,7 +179,7 @@ class Watcher:
 
     def place_values(self, x: Tensor) -> Tensor:
         """Rearranges the weights of the values from the order in the attention module to a map ``(heads, h, w)``."""
-        x = to_map(x, size_of(x) if x.ndim == 4 else self.grid)
+        x = to_map(x, grid_of(x) if x.ndim == 4 else self.grid)
         if hasattr(self.attn, 'window_size'):  # values are padded to whole windows, and shifted in ReSwin
             windows = self.arguments.get('windows')
             shift = windows.shift if isinstance(windows, Windows) else 0
@@ -190,7 +190,7 @@ class Watcher:
         return x.permute(2, 0, 1)
 
 
-def size_of(x: Tensor) -> tuple[int, int]:
+def grid_of(x: Tensor) -> tuple[int, int]:
     """Returns height and width of ``(1, H, W, ...)``."""
     height, width = x.shape[1:3]
     return height, width

@@ -26,9 +26,11 @@ def draw_curves(cfg: Config) -> list[str]:
     Raises:
         UsageError: If the file cannot be written.
     """
+    if not RunFolder(cfg).is_recipe:
+        return []
     task = task_of(cfg)
     metric = task.metric
-    losses, metrics = read_scalars(cfg.work_dir, metric) if RunFolder(cfg).is_recipe else ({}, {})
+    losses, metrics = read_scalars(cfg.work_dir, metric)
     if not losses:
         return []
     figure, path = Figure(figsize=(7, 4)), Path(cfg.work_dir, 'curves.png')

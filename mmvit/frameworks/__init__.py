@@ -25,5 +25,5 @@ def task_of(cfg: 'Config') -> Task:
         if task.framework == cfg.default_scope:
             return task
     from mmvit_backbones.errors import UsageError  # whose package imports torch
-    raise UsageError(f'config {cfg.filename} must be of {", ".join(FRAMEWORKS)}, got {cfg.default_scope}, whose models '
-                     'can be trained and tested alone')
+    raise UsageError(f'{cfg.filename} is a config of {cfg.default_scope}, whose models can only be trained and tested; '
+                     f'allowed are those of {", ".join(FRAMEWORKS)}')

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.model import BaseModel, revert_sync_batchnorm
-from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.registry import DATASETS, MODELS, Registry, init_default_scope
 from torch import nn
 
 from mmvit_backbones.errors import UsageError
@@ -26,21 +26,31 @@ def check_scope(cfg: Config) -> None:
                          f'{", ".join(FRAMEWORKS)}, got {scope!r}')
     if find_spec(scope) is None:
         raise UsageError(f'config {cfg.filename} needs {scope}, which is not installed')
-    if find_spec(f'{scope}.registry') is None:
+    with named(f'config {cfg.filename}: default_scope {scope}'):
+        found = find_spec(f'{scope}.registry')  # imports the package
+    if found is None:
         raise UsageError(f'config {cfg.filename}: default_scope {scope} must have a module {scope}.registry, in which '
                          'MMEngine looks for its classes')
 
 
 def import_quietly(framework: str) -> None:
-    """Imports a framework's registries, data sets and models without printing which optional dependencies are missing.
+    """Imports a framework's data sets and models without printing which optional dependencies are missing.
+
+    Of another package, imports all that is in its registries.
 
     Raises:
-        UsageError: If mmcv lacks the operators that the models need.
+        UsageError: If mmcv lacks the operators that the models need, or another package cannot be imported.
     """
     with redirect_stdout(io.StringIO()):
+        if framework not in FRAMEWORKS:
+            with named(f'default_scope {framework}'):
+                for each in vars(import_module(f'{framework}.registry')).values():
+                    if isinstance(each, Registry):
+                        each.import_from_location()
+            return
         try:
-            for module in ('datasets', 'models') if framework in FRAMEWORKS else ('registry', ):
-                import_module(f'{framework}.{module}')
+            import_module(f'{framework}.datasets')
+            import_module(f'{framework}.models')
         except ImportError as error:
             state, works = describe_operators()
             if works:

@@ -18,6 +18,7 @@ from .other_scopes import (  # noqa: F401  as MMEngine
     APPLIES_OPTIONS_LAST,
     collate,
     complete,
+    drawing_hook,
     dump_predictions,
     has_label_maps,
     padded_to,
@@ -26,6 +27,7 @@ from .other_scopes import (  # noqa: F401  as MMEngine
 )
 
 HAS_HALF_KERNELS_ON_CPUS = False
+TAKES_ANY_SIZE = True
 MERGED = 100  # objects of an image in an augmented test
 FLIPPED_BOXES = dict(type='PackDetInputs', meta_keys=(
     'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction'))
@@ -33,7 +35,8 @@ ARRAYS = dict(labels='labels', scores='scores', boxes='bboxes', masks='masks')  
 save_predictions = partial(dump_predictions, kind='mmdet.DumpDetResults')
 
 
-def draw(cfg: Config, hook: ConfigDict, show: bool, show_dir: str | None, wait_time: float) -> None:
+def draw(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
+    hook = drawing_hook(cfg)
     hook.draw = True
     if show:
         hook.update(show=True, wait_time=wait_time)

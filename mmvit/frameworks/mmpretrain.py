@@ -11,7 +11,14 @@ from mmvit_backbones.errors import UsageError
 
 from ..utils.config_parts import LOADERS, find
 from .augmentation import use_flips
-from .other_scopes import HAS_HALF_KERNELS_ON_CPUS, dump_predictions, has_label_maps, padded_to  # noqa: F401  as MMEngine
+from .other_scopes import (  # noqa: F401  as MMEngine
+    HAS_HALF_KERNELS_ON_CPUS,
+    TAKES_ANY_SIZE,
+    drawing_hook,
+    dump_predictions,
+    has_label_maps,
+    padded_to,
+)
 
 APPLIES_OPTIONS_LAST = True
 collate = default_collate
@@ -36,8 +43,8 @@ def use_float16(optim_wrapper: ConfigDict) -> None:
     optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
-def draw(cfg: Config, hook: ConfigDict, show: bool, show_dir: str | None, wait_time: float) -> None:
-    hook.update(enable=True, show=show, wait_time=wait_time, out_dir=show_dir, interval=1)
+def draw(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
+    drawing_hook(cfg).update(enable=True, show=show, wait_time=wait_time, out_dir=show_dir, interval=1)
 
 
 def folder_of_drawings(cfg: Config, log_dir: str = '') -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.structures import PixelData
 
 from mmvit_backbones.errors import UsageError
@@ -18,12 +18,16 @@ from .other_scopes import (  # noqa: F401  as MMEngine
     HAS_HALF_KERNELS_ON_CPUS,
     collate,
     complete,
+    drawing_hook,
     set_loaders,
     use_float16,
 )
 
+TAKES_ANY_SIZE = True
 
-def draw(cfg: Config, hook: ConfigDict, show: bool, show_dir: str | None, wait_time: float) -> None:
+
+def draw(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
+    hook = drawing_hook(cfg)
     hook.draw = True
     if show:
         hook.update(show=True, wait_time=wait_time)

@@ -8,11 +8,12 @@ from mmengine.dataset import pseudo_collate
 from mmvit_backbones.engine.atomic import PREFIX
 from mmvit_backbones.errors import UsageError
 
-from ..utils.config_parts import metrics_of
+from ..utils.config_parts import find, metrics_of
 from .tasks import FRAMEWORKS
 
 APPLIES_OPTIONS_LAST = False  # after all else that a script sets
 HAS_HALF_KERNELS_ON_CPUS = True
+TAKES_ANY_SIZE = False  # of the images, with the same masks; others have targets of a size, such as heatmaps
 SUFFIXES = '.pkl', '.pickle'
 collate = pseudo_collate  # of samples to a batch of the model's test_step
 
@@ -30,9 +31,21 @@ def use_float16(optim_wrapper: ConfigDict) -> None:
     optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
 
 
-def draw(cfg: Config, hook: ConfigDict, show: bool, show_dir: str | None, wait_time: float) -> None:
+def draw(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
     """Lets the framework's visualization hook draw all predictions."""
     refuse(cfg, 'show (--show) and show_dir (--show-dir)')
+
+
+def drawing_hook(cfg: Config) -> ConfigDict:
+    """Returns the framework's visualization hook.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    if hook := find(cfg, 'default_hooks.visualization'):
+        return hook
+    raise UsageError('show (--show) and show_dir (--show-dir) need default_hooks.visualization, which '
+                     f'{cfg.filename} does not set')
 
 
 def folder_of_drawings(cfg: Config, log_dir: str = '') -> str:

@@ -9,8 +9,8 @@ import torch
 from mmvit_backbones.errors import MMViTError, UsageError, first_line
 from mmvit_backbones.utils import versions
 
-from ..utils.counters import saved_bytes
 from ..utils.tables import as_markdown
+from .counters import saved_bytes
 from .timing import take_turns
 
 Precision = Literal['float32', 'float16', 'bfloat16']

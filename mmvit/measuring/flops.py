@@ -16,7 +16,7 @@ from mmvit_backbones.zoo.variants import VARIANTS, Variant, find_names
 
 from ..inference import Predictor
 from ..naming import kind_of, resolve
-from ..utils.counters import count_macs
+from .counters import count_macs
 
 Counted = Literal['classification', 'backbone']
 

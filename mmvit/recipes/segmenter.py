@@ -2,11 +2,14 @@
 
 Images ``(B, 3, height, width)`` give logits ``(B, classes, height, width)``.
 """
+import math
+from collections.abc import Sequence
 from importlib import import_module
 
 from .plan import Plan
 
 BATCH_SIZE, LR, LR_OF_RANDOM_WEIGHTS = 4, 2e-3, 1e-3
+MOST_WEIGHT = 10.  # of a class
 HEAD = 'mmvit_backbones.integrations.linear_decode_head'  # registers the decode head and its loss; needs mmseg
 IMPORTS = (HEAD, )
 
@@ -32,8 +35,19 @@ def make_model(plan: Plan) -> dict:
             test_cfg=dict(size_divisor=int(max(strides)))),  # so that the cells of all maps cover equal areas
         backbone=plan.network.backbone, **(dict(neck=neck) if neck else {}),
         decode_head=dict(type='LinearDecodeHead', in_channels=channels, num_classes=len(plan.data.classes),
-                         align_corners=False, loss_decode=dict(type='LabeledCrossEntropy')),
+                         align_corners=False, loss_decode=dict(
+                             type='LabeledCrossEntropy', class_weight=weigh_classes(plan.data.count_pixels()))),
         train_cfg=dict(), test_cfg=dict(mode='whole')))
+
+
+def weigh_classes(pixels: Sequence[int]) -> list[float]:
+    """Returns the weights of classes with so many pixels: the square root of the inverse frequency, 1 for the largest.
+
+    On streets of CamVid, with poles and signs as one class of 2 % of the pixels, its IoU gains 9.5 in the mean of three
+    networks and two folds, and with all classes the mean IoU 1.8 (docs/recipes.csv).
+    """
+    most = max(pixels)
+    return [round(min(math.sqrt(most / count), MOST_WEIGHT) if count else MOST_WEIGHT, 2) for count in pixels]
 
 
 def make_pipelines(size: tuple[int, int], has_masks: bool) -> dict:

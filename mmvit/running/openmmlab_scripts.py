@@ -142,11 +142,7 @@ def testing_config(config: str | Config, checkpoint: str, *, work_dir: str | Non
     if wait_time is not None and not show:
         raise UsageError(f'wait_time needs show (--show), got {wait_time:g} without it')
     if show or show_dir:
-        hook = find(cfg, 'default_hooks.visualization')
-        if not hook:
-            raise UsageError('show (--show) and show_dir (--show-dir) need default_hooks.visualization, which '
-                             f'{cfg.filename} does not set')
-        framework.draw(cfg, hook, show, show_dir, 2. if wait_time is None else wait_time)
+        framework.draw(cfg, show, show_dir, 2. if wait_time is None else wait_time)
     if tta:
         framework.augment(cfg, cfg_options)
     if out is not None:

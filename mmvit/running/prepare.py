@@ -13,9 +13,9 @@ from mmvit_backbones.zoo.reading import find_checkpoint
 from ..configs.official import config_of_network
 from ..configs.outputs import check_test_outputs
 from ..configs.settings import check_settings
-from ..folders.data_set_files import check_data
 from ..naming import kind_of, list_kinds, path_hint, resolve
 from ..utils.distributed import is_first_process, warn
+from .data_set_files import check_data
 from .openmmlab_scripts import test_dir_of, testing_config, training_config
 from .rehearsal import rehearse
 from .run_folder import RunFolder

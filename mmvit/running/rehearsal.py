@@ -22,6 +22,7 @@ from mmvit_backbones.utils.finite import first_not_finite
 from mmvit_backbones.utils.openmmlab_models import log_from
 from mmvit_backbones.zoo.loading import read_state, safe_loading
 
+from .. import frameworks
 from ..configs.outputs import check_copy
 from ..frameworks.building import use_framework
 from ..utils.distributed import warn
@@ -142,7 +143,7 @@ def check_step(run: Rehearsal) -> None:
         data = model.train().data_preprocessor(batch, True)
         inputs = data.get('inputs') if isinstance(data, dict) else None
         is_image = isinstance(inputs, Tensor) and inputs.ndim == 4  # no views, branches or videos
-        data = reduced(data) if is_image else data
+        data = reduced(data) if is_image and frameworks.of(run.cfg).TAKES_ANY_SIZE else data
         with torch.no_grad(), checked_strides(model, data['inputs'].shape[2:]) if is_image else nullcontext():
             losses = model.parse_losses(model._run_forward(data, mode='loss'))[1]
     except MMViTError:
@@ -165,11 +166,10 @@ def explain(model: nn.Module, error: Exception) -> str:
 def reduced(data: dict) -> dict:
     """Returns a batch of a detector or a segmenter with images and boxes reduced to about 128 pixels.
 
-    Their losses take masks of any size. Classifiers may require their image size.
+    Their losses take masks of any size.
     """
     images, samples = data['inputs'], data.get('data_samples') or []
-    is_dense = any('gt_instances' in sample or 'gt_sem_seg' in sample for sample in samples)
-    if not is_dense or max(images.shape[2:]) <= SIDE:
+    if max(images.shape[2:]) <= SIDE:
         return data
     height, width = (max(32, round(side * SIDE / max(images.shape[2:]) / 32) * 32) for side in images.shape[2:])
     for sample in samples:

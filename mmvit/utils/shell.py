@@ -1,6 +1,5 @@
 """Commands and paths as they are typed, and the console."""
 import os
-import os.path as osp
 import shlex
 import subprocess
 import sys
@@ -14,13 +13,6 @@ if TYPE_CHECKING:
 def as_typed(words: Iterable[str]) -> str:
     """Returns the words of a command in one line, quoted as the shells of this system take them."""
     return subprocess.list2cmdline(words) if sys.platform == 'win32' else shlex.join(words)
-
-
-def next_commands(work_dir: str) -> list[str]:
-    """Returns the lines that say how to use the checkpoint of a training, by its work dir."""
-    folder, model = (as_typed([short_path(path)]) for path in (work_dir, osp.join(work_dir, 'model.onnx')))
-    return ['next:', f'  mmvit test {folder}', f'  mmvit predict IMAGE --checkpoint {folder}',
-            f'  mmvit export {folder} {model}']
 
 
 def short_path(path: str) -> str:

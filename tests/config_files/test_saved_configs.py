@@ -147,3 +147,11 @@ def test_own_classes_and_what_replaces_nothing_stay(place, evil, monkeypatch):
     assert cfg.get('load_from') is None and cfg.test_dataloader.dataset.data_root == 'data (1)'
     if place == 'beside':
         assert read_config(str(evil / 'config.py')).load_from == BASE['load_from']
+
+
+@pytest.mark.parametrize('scope', ['antigravity', '__main__', 'beside', 'package', 'own.scope', 'test'])
+@PLACES
+def test_another_scope_is_a_package_of_the_environment(place, scope, evil):
+    with pytest.raises(UsageError):
+        read(saved(evil, place, default_scope=scope))
+    assert not Path(MADE).exists() and not {'beside', 'package', 'antigravity'} & sys.modules.keys()

@@ -30,7 +30,7 @@ from mmvit.deployment.differences import LIMITS, PyTorchOutputs, compare_outputs
 from mmvit.deployment.examples import examples_of
 from mmvit.deployment.exporting import write_parts
 from mmvit.deployment.instances import TwoStageInstances, paste
-from mmvit.deployment.parts import exported_geometry, split
+from mmvit.deployment.parts import exported_geometry, take_apart
 from mmvit.frameworks.building import build_model
 from mmvit.inference import Predictor
 from mmvit.inference.runtimes import DETAILS, PyTorchModel, installed_runtimes, open_session
@@ -93,7 +93,7 @@ def test_resized_and_cropped_images_are_those_of_the_framework(resize, dtype, to
     steps = [resize, dict(type='mmcv.CenterCrop', crop_size=(56, 48), auto_pad=True)]
     cfg.test_dataloader.dataset.pipeline = [
         dict(type='mmcv.LoadImageFromFile', to_float32=dtype is np.float32), *steps, dict(type='mmpretrain.PackInputs')]
-    preprocess = split(build_model(cfg), cfg).preprocess
+    preprocess = take_apart(build_model(cfg), cfg).preprocess
     for height, width in (31, 90), (90, 31):
         image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
         expected = Compose(steps)(dict(img=image.astype(dtype)))['img']
@@ -188,7 +188,7 @@ def threshold_for_none_one_and_many(scores: list[np.ndarray]) -> float:
 
 
 def export_and_compare(cfg: Config, reference: PyTorchModel, path: Path) -> None:
-    parts = split(reference.module, cfg)
+    parts = take_apart(reference.module, cfg)
     write_parts(parts, path, reference.details)
     outputs = PyTorchOutputs(reference, [*IMAGES, *SMALL_IMAGES], parts.preprocess)
     for runtime in installed_runtimes():
@@ -255,7 +255,7 @@ def test_exported_parts_resize_maps_as_the_segmenter_does(tmp_path):
     cfg = segmenter()
     cfg.model.decode_head.align_corners = True
     reference = reference_of(cfg, tmp_path)
-    parts, image = split(reference.module, reference.cfg), torch.from_numpy(IMAGES[0])
+    parts, image = take_apart(reference.module, reference.cfg), torch.from_numpy(IMAGES[0])
     data = reference.module.data_preprocessor(reference.collate([reference.prepare(IMAGES[0])]), False)
     actual = parts.postprocess(image[None], parts.network(data['inputs']))
     expected, = reference.run([IMAGES[0]])
@@ -271,7 +271,7 @@ def test_exported_parts_find_as_many_instances_as_the_config_says():
     cfg.merge_from_dict(dict(model=dict(test_cfg=dict(
         rpn=dict(nms_pre=100, max_per_img=100), rcnn=dict(score_thr=0., max_per_img=150, nms=dict(iou_threshold=1.))))))
     init_default_scope('mmdet')
-    parts = split(build_model(cfg), cfg)
+    parts = take_apart(build_model(cfg), cfg)
     image = torch.from_numpy(IMAGES[0])
     labels, *_ = parts.postprocess(image, *parts.network(parts.preprocess(image)))
     assert len(labels) == 150
@@ -282,7 +282,7 @@ def test_unlikely_boxes_are_in_the_order_of_their_scores(tmp_path):
     """Many scores of a trained RPN are below 1e-7, the error of Sigmoid in ONNX Runtime."""
     cfg, path = detector('MaskRCNN'), tmp_path / 'proposals.onnx'
     init_default_scope('mmdet')
-    proposals = Proposals(split(build_model(cfg), cfg).postprocess).eval()
+    proposals = Proposals(take_apart(build_model(cfg), cfg).postprocess).eval()
     torch.manual_seed(0)
     sides = 16, 8
     scores, deltas = ([torch.randn(1, channels, side, side) for side in sides] for channels in (3, 12))
@@ -358,7 +358,7 @@ def test_boxes_without_masks_can_be_exported():
     cfg.model.roi_head.update(mask_roi_extractor=None, mask_head=None)
     cfg.merge_from_dict(FREE_SIZE)
     init_default_scope('mmdet')
-    parts = split(build_model(cfg).eval(), cfg)
+    parts = take_apart(build_model(cfg).eval(), cfg)
     example = examples_of(parts)['postprocess']
     module, inputs, shapes = (example[name] for name in ('model', 'inputs', 'dynamic_shapes'))
     with ignore_deprecations():
@@ -377,7 +377,7 @@ def test_no_map_of_an_example_has_a_single_row_or_column():
     cfg.merge_from_dict(dict(model=dict(
         neck=dict(num_outs=7), bbox_head=dict(anchor_generator=dict(strides=[4 * 2**level for level in range(7)])))))
     init_default_scope('mmdet')
-    _, *maps = examples_of(split(build_model(cfg).eval(), cfg))['postprocess']['inputs']
+    _, *maps = examples_of(take_apart(build_model(cfg).eval(), cfg))['postprocess']['inputs']
     assert all(2 <= height != width for height, width in (value.shape[2:] for value in maps))
 
 
@@ -389,6 +389,6 @@ def test_a_network_of_one_size_is_exported_for_it():
     init_default_scope('mmdet')
     model = build_model(cfg).eval()
     model.backbone.image_size = 64, 96
-    parts = split(model, cfg)
+    parts = take_apart(model, cfg)
     images, = examples_of(parts)['network']['inputs']
     assert images.shape == (1, 3, 64, 96)

@@ -9,9 +9,9 @@ from subcommands import call
 
 from mmvit.folders import read_folder
 from mmvit.folders.copies import originals_of
-from mmvit.folders.data_set_files import errors_and_warnings, folder_problems
 from mmvit.folders.images import digest_at
 from mmvit.folders.record import RECORD, find_changes, write_record
+from mmvit.running.data_set_files import errors_and_warnings, folder_problems
 from mmvit_backbones.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures('frameworks')

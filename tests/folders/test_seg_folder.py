@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from PIL import Image
 
-from mmvit.folders.data_set_files import check_data
+from mmvit.running.data_set_files import check_data
 from mmvit_backbones.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures('frameworks')

@@ -1,13 +1,17 @@
 """The loss of the recipe's segmenters, with weights of the classes and samplers of pixels."""
 from functools import partial
 
+import cv2
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from fine_tunings import recipe
 from helpers import raises
 from mmengine.registry import init_default_scope
+from sklearn.utils.class_weight import compute_class_weight
 
+from mmvit.recipes import fine_tune
 from mmvit.running.rehearsal import rehearse
 from mmvit_backbones.errors import UsageError
 
@@ -48,3 +52,21 @@ def test_weights_of_classes_that_cannot_be_used_are_refused(loss, words, tmp_pat
     cfg.merge_from_dict(dict(model=dict(decode_head=dict(loss_decode=loss))))
     with raises(UsageError, *words):
         rehearse(cfg)
+
+
+def test_rare_classes_count_more(tmp_path):
+    """With the square root of scikit-learn's balanced weights, at most 10; pixels without a class are left out."""
+    masks = np.zeros((4, 40, 50), np.uint8)
+    masks[:, :3], masks[0, 5, :9], masks[2, 20:] = 1, 2, 255
+    for part, first in dict(train=0, val=2).items():
+        for kind in 'images', 'masks':
+            (tmp_path / kind / part).mkdir(parents=True)
+        for number in range(first, first + 2):
+            cv2.imwrite(str(tmp_path / f'masks/{part}/{number}.png'), masks[number])
+            cv2.imwrite(str(tmp_path / f'images/{part}/{number}.png'), masks[number])
+    (tmp_path / 'classes.txt').write_text('ground\npole\nsign\n')
+    found = fine_tune('rest_lite', seg_folder=str(tmp_path), size=32, work_dir=str(tmp_path / 'run'), pretrained=False)
+    weights = np.sqrt(compute_class_weight('balanced', classes=np.arange(3), y=masks[:2].ravel()))
+    expected = np.minimum(weights / weights[0], 10)
+    np.testing.assert_allclose(found.model.decode_head.loss_decode.class_weight, expected, atol=.01)
+    assert expected.tolist()[0] == 1 and expected[2] == 10

@@ -23,13 +23,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmvit.configs import machine
 from mmvit.configs.files import read_config
 from mmvit.fine_tuning import FIELDS, OPTIONS, find_difference
-from mmvit.folders.data_set_files import check_data
 from mmvit.recipes import FineTuning, fine_tune, save, summary
 from mmvit.recipes.command import find_fine_tuning
 from mmvit.recipes.folder import plan_fine_tuning
 from mmvit.recipes.networks import RESNET50
 from mmvit.recipes.plan import choose_epochs
 from mmvit.running import train, training_config
+from mmvit.running.data_set_files import check_data
 from mmvit.running.rehearsal import rehearse
 from mmvit.running.run_folder import RunFolder
 from mmvit.utils.config_parts import datasets_of, metrics_of

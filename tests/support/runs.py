@@ -127,6 +127,13 @@ def be_one_of(rank: int, processes: int, port: int, launcher: str, folder: Path 
         os.environ['MASTER_ADDR'] = '127.0.0.1'
 
 
+def use_packages(folder: Path) -> None:
+    """Goes to a folder, and lets this process, and those that it starts, import what is in ``packages`` there."""
+    os.chdir(folder)
+    os.environ['PYTHONPATH'] = str(folder / 'packages')
+    sys.path.insert(0, os.environ['PYTHONPATH'])
+
+
 def get_parser() -> ArgumentParser:
     return ArgumentParser()
 

@@ -14,8 +14,8 @@ from torch import nn
 
 from mmvit.configs.files import read_config
 from mmvit.frameworks.building import build_model
+from mmvit.measuring.counters import count_macs, saved_bytes
 from mmvit.measuring.whole_models import WholeModel
-from mmvit.utils.counters import count_macs, saved_bytes
 
 SIZE, IMAGES = (800, 1333), 2
 BOXES, MASKS = 512, 128  # for which mmdet's heads are trained, per image, at most

@@ -31,8 +31,8 @@ def run(args: Namespace) -> None:
     from mmvit_backbones.errors import UsageError
 
     from ...configs.files import merge_options, read_config
-    from ...folders.data_set_files import config_problems, errors_and_warnings, folder_problems
     from ...running import shorthand_options
+    from ...running.data_set_files import config_problems, errors_and_warnings, folder_problems
     if any(getattr(args, name) for name in FOLDERS) == bool(args.config):
         raise UsageError('pass either a config or one of --class-folder, --coco-folder and --seg-folder')
     kind, other, wrong = ('config', 'folder', OF_FOLDERS) if args.config else ('folder', 'config', OF_CONFIGS)

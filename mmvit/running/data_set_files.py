@@ -12,19 +12,20 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.openmmlab_models import type_name
 
 from .. import frameworks
-from ..frameworks.building import metainfo_of, use_framework
+from ..folders import read_folder
+from ..folders.coco import Coco
+from ..folders.coco_rules import coco_problems
+from ..folders.copies import shared_images
+from ..folders.images import IGNORED
+from ..folders.rasters import Raster, raster_problems, sample_of
+from ..folders.rules import Problem, apply, raise_or_warn
+from ..folders.seg_folder import MANY_CLASSES, SegFolder
+from ..frameworks.building import build_dataset, metainfo_of, use_framework
 from ..frameworks.tasks import choose_task
 from ..utils.config_parts import datasets_of, metrics_of, paths_of
 from ..utils.distributed import is_first_process
-from . import read_folder
-from .coco import Coco
-from .coco_rules import coco_problems
-from .copies import shared_images
-from .images import IGNORED
-from .rasters import Raster, raster_problems, sample_of
-from .rules import Problem, apply, raise_or_warn
-from .seg_folder import MANY_CLASSES, SegFolder
 
+FIRST_IMAGES = 32  # of a data set
 OTHER_FORMATS = 'CocoPanopticDataset', 'CocoCaptionDataset'  # without a category and a box per annotation
 
 
@@ -106,6 +107,12 @@ def read_coco(dataset: dict, cfg: Config, split: str) -> Coco:
         names = metainfo_of(dataset).get('classes')
     return replace(Coco.read(file, folder), needs_masks=uses_masks(cfg, split), is_evaluated=split != 'train',
                    classes=names)
+
+
+def image_files(cfg: Config, split: str) -> list[str]:
+    """Returns the paths of the first images in a data set of a config."""
+    dataset = build_dataset(cfg, split)
+    return [dataset.get_data_info(number)['img_path'] for number in range(min(FIRST_IMAGES, len(dataset)))]
 
 
 def rasters_of(dataset: dict, cfg: Config, split: str) -> list[Raster]:

@@ -8,8 +8,8 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmvit.folders import rasters
-from mmvit.folders.data_set_files import check_data, config_problems, find_problems
 from mmvit.folders.rules import Problem
+from mmvit.running.data_set_files import check_data, config_problems, find_problems
 from mmvit_backbones.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures('frameworks')

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmvit.utils.counters import saved_bytes
+from mmvit.measuring.counters import saved_bytes
 
 BYTES = 4 * 2 * 3 * 5 * 7  # of the images
 

@@ -1,6 +1,6 @@
 """What turns the configs and samples of each framework into the same: a file per framework, one for all others."""
 from importlib import import_module
-from types import ModuleType
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from .tasks import FRAMEWORKS, TASKS, Task
@@ -9,10 +9,11 @@ if TYPE_CHECKING:
     from mmengine.config import Config  # which the help of the command does without
 
 
-def of(cfg: 'Config') -> ModuleType:
+def of(cfg: 'Config') -> SimpleNamespace:
     """Returns the functions for the framework of a config: those of :mod:`.other_scopes`, or its own in their place."""
-    scope = cfg.default_scope
-    return import_module(f'.{scope if scope in FRAMEWORKS else "other_scopes"}', __name__)
+    names = ['other_scopes', *(name for name in FRAMEWORKS if name == cfg.default_scope)]
+    modules = [import_module(f'.{name}', __name__) for name in names]
+    return SimpleNamespace(**{name: value for module in modules for name, value in vars(module).items()})
 
 
 def task_of(cfg: 'Config') -> Task:

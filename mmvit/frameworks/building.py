@@ -27,10 +27,7 @@ def check_scope(cfg: Config) -> None:
     if find_spec(scope) is None:
         raise UsageError(f'config {cfg.filename} needs {scope}, which is not installed')
     with named(f'config {cfg.filename}: default_scope {scope}'):
-        found = find_spec(f'{scope}.registry')  # imports the package
-    if found is None:
-        raise UsageError(f'config {cfg.filename}: default_scope {scope} must have a module {scope}.registry, in which '
-                         'MMEngine looks for its classes')
+        import_module(f'{scope}.registry')  # where MMEngine looks for its classes
 
 
 def import_quietly(framework: str) -> None:

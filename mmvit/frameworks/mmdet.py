@@ -14,17 +14,7 @@ from mmvit_backbones.errors import UsageError
 from ..utils.config_parts import find, metrics_of
 from ..utils.distributed import warn
 from .augmentation import check_pipeline, use_flips
-from .other_scopes import (  # noqa: F401  as MMEngine
-    APPLIES_OPTIONS_LAST,
-    collate,
-    complete,
-    drawing_hook,
-    dump_predictions,
-    has_label_maps,
-    padded_to,
-    set_loaders,
-    use_float16,
-)
+from .other_scopes import drawing_hook, dump_predictions
 
 HAS_HALF_KERNELS_ON_CPUS = False
 TAKES_ANY_SIZE = True

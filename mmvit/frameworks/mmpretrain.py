@@ -11,14 +11,7 @@ from mmvit_backbones.errors import UsageError
 
 from ..utils.config_parts import LOADERS, find
 from .augmentation import use_flips
-from .other_scopes import (  # noqa: F401  as MMEngine
-    HAS_HALF_KERNELS_ON_CPUS,
-    TAKES_ANY_SIZE,
-    drawing_hook,
-    dump_predictions,
-    has_label_maps,
-    padded_to,
-)
+from .other_scopes import drawing_hook, dump_predictions
 
 APPLIES_OPTIONS_LAST = True
 collate = default_collate

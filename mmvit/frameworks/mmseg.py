@@ -13,15 +13,7 @@ from mmvit_backbones.utils.openmmlab_models import type_name
 
 from ..utils.config_parts import find, metrics_of
 from .augmentation import check_pipeline, use_flips
-from .other_scopes import (  # noqa: F401  as MMEngine
-    APPLIES_OPTIONS_LAST,
-    HAS_HALF_KERNELS_ON_CPUS,
-    collate,
-    complete,
-    drawing_hook,
-    set_loaders,
-    use_float16,
-)
+from .other_scopes import drawing_hook
 
 TAKES_ANY_SIZE = True
 

@@ -1,4 +1,4 @@
-"""The windows that the operator samples are drawn."""
+"""Networks are drawn as they were trained."""
 from importlib import import_module
 
 import pytest
@@ -8,27 +8,12 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 
 from mmvit.configs.backbone import setting_of
-from mmvit.drawing import windows
 from mmvit.drawing.drawn_networks import drawn_network, normalize
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.ops import varied_size_window_sample
 from mmvit_backbones.zoo.settings import setting
 from mmvit_backbones.zoo.source import open_weights
 from mmvit_backbones.zoo.variants import find_variant
-
-
-def test_frames_equal_the_sampled_windows():
-    """Each pixel of the map contains its coordinates, so the samples are the sampled positions."""
-    window_size, stride, pad = 4, 8, (1, 2)
-    scale, offset = 0.1 * torch.randn(2, 1, 3, 2, 9, 9).double()
-    x = torch.arange(40.).double().expand(1, 3, 40, 40)
-    sampled = varied_size_window_sample(torch.stack([x, x.mT], 2), scale, offset, window_size, pad)
-    tokens = sampled[0, :, :, 16:20, 16:20].flatten(2) + 0.5  # of window (4, 4); + 0.5 is the center of a pixel
-    _, _, frames = windows.to_pixels(scale, offset, pad, window_size, stride)
-    torch.testing.assert_close(frames[:, :2, 4, 4], stride * tokens.mean(2))
-    extent = (tokens.amax(2) - tokens.amin(2)) * window_size / (window_size - 1)
-    torch.testing.assert_close(frames[:, 2:, 4, 4], stride * extent)
 
 
 @pytest.mark.parametrize('preprocessor, is_rgb', [

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mmvit_backbones.errors import UsageError
 
-from .class_lists import check_class_names, in_another_form
+from .class_lists import check_class_names
 from .folders import FolderData, Split, format_name, relate_to, report_files, write_file
 from .images import SUFFIXES, images_in, is_hidden
 from .rasters import Raster
@@ -57,8 +57,7 @@ CLASS_RULES = [
     # they are left out of the accuracy
     Rule('validation images of classes that the training lacks', 'of_val',
          lambda data: [i for i, name in enumerate(data.of_val) if name not in data.classes],
-         'the validation data have the classes {ids}, which the training lacks; it has {data.classes}{detail}',
-         detail=lambda data, i: in_another_form([data.of_val[i]], data.classes)),
+         'the validation data have the classes {ids}, which the training lacks; it has {data.classes}'),
     # the accuracy is one of fewer classes
     suspicion('classes without validation images', 'classes',
               lambda data: _with(0, 'val')(data) if data.of_val else [],

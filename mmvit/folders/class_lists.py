@@ -61,10 +61,3 @@ def repeated_names(names: Iterable) -> list[int]:
 def composed(name: str) -> str:
     """Returns a name in the Unicode form NFC; macOS writes accents as separate characters (NFD)."""
     return normalize('NFC', name)
-
-
-def in_another_form(missing: Iterable[str], known: Iterable[str]) -> str:
-    """Returns the end of an error about missing names, if a known one differs from one by its Unicode form alone."""
-    forms = {composed(name) for name in known}
-    same = [name for name in missing if composed(name) in forms]
-    return f'; {same[0]} is there in another Unicode form (NFC, NFD): rename one of both' if same else ''

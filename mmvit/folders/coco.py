@@ -156,6 +156,8 @@ def _check_value(key: str, name: str, entry: dict) -> None:
     value = entry.get(name)
     if name == 'file_name' and (not isinstance(value, str) or '\0' in value) or name == 'name' and not is_name(value):
         raise TypeError(f'{name} of {key} must be text in a line, got {value!r:.80}')
+    if (key, name) == ('categories', 'id') and type(value) is not int:  # evaluation by class fails if some are text
+        raise TypeError(f'{name} of {key} must be an integer, got {value!r:.80}')
     if not isinstance(value, (int, str)) and not (isinstance(value, float) and value.is_integer()):
         raise TypeError(f'{name} of {key} must be an integer or text, got {value!r:.80}')
 

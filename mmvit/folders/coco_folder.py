@@ -9,7 +9,6 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import check_outputs
 
 from ..utils.distributed import is_first_process, warn
-from .class_lists import in_another_form
 from .coco import Coco, report_images
 from .coco_rules import WITHOUT_OBJECTS, coco_problems
 from .colors import class_palette
@@ -55,7 +54,7 @@ def read_coco_folder(folder: str, split: Split, out: str, classes: Sequence[str]
         coco.needs_masks, coco.classes, coco.ids, changes = has_masks, classes, ids, []
         if others := coco.used_names.difference(classes or coco.names):
             raise UsageError(f'{coco.file}: the validation data have the classes {sorted(others)}, which the training '
-                             f'lacks; it has {sorted(classes or ())}{in_another_form(others, classes or ())}')
+                             f'lacks; it has {sorted(classes or ())}')
         problems += coco_problems(coco, changes)
         classes, ids = classes or coco.names, ids or tuple(category['id'] for category in coco.categories)
         if changes:

@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .class_lists import DIFFERENT, in_another_form, repeated_names
+from .class_lists import DIFFERENT, repeated_names
 from .coco import Coco, is_box, size_of
-from .images import images_in
 from .rules import ADD_SOME, HALF, RARELY, Problem, Rule, apply, each, rare, suspicion
 from .segmentations import are_numbers
 
@@ -51,14 +50,6 @@ def left_out(reason: str, is_wrong: Callable[[Coco], Any], error_from: float = H
 # ---- images and categories
 
 
-def _shifted_ids(coco: Coco) -> list[int]:
-    known = {category['id'] for category in coco.categories}
-    used = {annotation['category_id'] for annotation in coco.annotations}
-    is_shifted = not used <= known and all(isinstance(number, int) for number in used) and any(
-        {number + shift for number in used} <= known for shift in (1, -1))
-    return list(range(len(coco.annotations))) if is_shifted else []
-
-
 def _in_another_order(coco: Coco) -> list[int]:
     wanted = tuple(coco.classes or ())
     named = tuple(name for name in coco.names if name in wanted)
@@ -69,7 +60,7 @@ def _not_ascending(coco: Coco) -> list[int]:
     """Returns the positions of the categories that are classes, if their ids do not ascend."""
     found = [i for i, name in enumerate(coco.names) if coco.classes is None or name in coco.classes]
     ids = [coco.categories[i]['id'] for i in found]
-    return found if all(type(number) is int for number in ids) and ids != sorted(ids) else []
+    return found if ids != sorted(ids) else []
 
 
 def _unused(coco: Coco) -> list[int]:
@@ -79,21 +70,18 @@ def _unused(coco: Coco) -> list[int]:
 
 
 def _order_categories(coco: Coco, _: list[int]) -> None:
-    """Gives the categories the order of the classes and integers as ids; annotations keep the names of theirs.
+    """Gives the categories the order and ids of the classes; annotations keep the names of theirs.
 
-    Without classes of a training, the order is that of the ids; text that is no number is replaced by 1, 2, ...
+    Without classes of a training, the order is that of the ids.
     """
-    names = {str(category['id']): category['name'] for category in coco.categories}
+    names = {category['id']: category['name'] for category in coco.categories}
+    numbers = {name: number for number, name in names.items()}
     if coco.classes is not None:
         numbers = dict(zip(coco.classes, coco.ids or range(1, len(coco.classes) + 1)))
-    elif all(text.removesuffix('.0').removeprefix('-').isdecimal() for text in names):
-        numbers = {name: int(text.removesuffix('.0')) for text, name in names.items()}
-    else:
-        numbers = {name: i for i, name in enumerate(names.values(), 1)}
     coco.content = dict(coco.content, categories=[
         dict(id=number, name=name) for name, number in sorted(numbers.items(), key=itemgetter(1))])
     for annotation in coco.annotations:
-        annotation['category_id'] = numbers.get(names.get(str(annotation['category_id']), ''), -1)
+        annotation['category_id'] = numbers.get(names.get(annotation['category_id'], ''), -1)
 
 
 # ---- annotations
@@ -215,8 +203,7 @@ COCO_RULES = [
     # a training ends where it reads the file, perhaps after hours
     Rule('images without file', 'images',
          lambda coco: [i for i, image in enumerate(coco.images) if not osp.isfile(coco.path(image))],
-         'images {ids} are not in {data.folder}{detail}', shown='file_name',
-         detail=lambda coco, i: in_another_form([coco.images[i]['file_name']], images_in(coco.folder))),
+         'images {ids} are not in {data.folder}', shown='file_name'),
     # open-mmlab/mmdetection#4139; objects of images with the size 0 are dropped
     Rule('sizes of images that are no positive numbers', 'images',
          each('images', lambda image: size_of(image) is None),
@@ -224,13 +211,6 @@ COCO_RULES = [
     # sartorius-research/LIVECell#14; an entry per object makes background of the others
     suspicion('images with the same file', 'images', repeated('images', 'file_name'),
               '{count} of {total} images have the same file as another image, e.g. {ids}', shown='file_name'),
-    # open-mmlab/mmdetection#2047, wkentaro/labelme#531: objects are dropped, or get the class of a neighbor
-    Rule('category_id shifted by one', 'annotations', _shifted_ids,
-         'category_id of the annotations is shifted by one against the ids in the list of categories'),
-    # evaluation with figures by class: a bare TypeError, for text if others are numbers
-    Rule('ids of categories that are no integers', 'categories',
-         each('categories', lambda category: type(category['id']) is not int),
-         'ids of categories must be integers, got {ids}', training='', repair=_order_categories),
     # open-mmlab/mmdetection#1732: labels go by the order in the file
     Rule('categories in another order than the classes of the training', 'categories', _in_another_order,
          'the categories must be in the order of the classes in the config, {detail}, ..., got {ids}', shown='name',
@@ -278,8 +258,11 @@ COCO_RULES = [
          'train boxes alone: boxes_only (--boxes-only), in a config a detector without masks, e.g. '
          'configs/retinanet_*.py',
          detail=_reason),
-    # the next seven: the objects become background in the training, and count in the evaluation
-    left_out('category_id not in the list of categories', _has_unknown_category),
+    # open-mmlab/mmdetection#2047, wkentaro/labelme#531: if ids are shifted by one, the others have a neighbor's class
+    Rule('category_id not in the list of categories', 'annotations', column(_has_unknown_category),
+         f'mmdet leaves out {THEM}: category_id not in the list of categories; if the ids of all are shifted by one, '
+         'the other objects have the class of a neighbor'),
+    # the next six: the objects become background in the training, and count in the evaluation;
     # facebookresearch/detectron2#2957
     left_out('negative width or height; a box is x, y of the upper left corner, width, height',
              lambda coco: (coco.boxes[:, 2:] < 0).any(1)),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mmvit_backbones.errors import UsageError
 
-from .class_lists import in_another_form, read_class_list
+from .class_lists import read_class_list
 from .colors import class_palette
 from .folders import FolderData, Split, format_name, relate_to, report_files, write_file
 from .images import images_in
@@ -35,11 +35,6 @@ class SegFolder:
     def suffixes(self) -> list[str]:
         return sorted({osp.splitext(image)[1] for image in self.images})
 
-    def about_mask(self, i: int) -> str:
-        """Returns the name that an image's missing mask should have, and whether it is there in another form."""
-        name = mask_of(self.images[i])
-        return name + in_another_form([name], images_in(self.place))
-
 
 # A comment says what happens without the rule in mmseg.
 MANY_CLASSES = Rule(  # labels from 256 on are those of other classes, and 255 is ignored
@@ -57,7 +52,8 @@ SEG_RULES = [
     # a traceback in the midst of an epoch
     Rule('images without mask', 'images',
          lambda data: [i for i, image in enumerate(data.images) if not data.mask(image)],
-         '{count} of {total} images have no mask: {ids}; the first must have {detail}', detail=SegFolder.about_mask),
+         '{count} of {total} images have no mask: {ids}; the first must have {detail}',
+         detail=lambda data, i: mask_of(data.images[i])),
 ]
 
 
@@ -83,7 +79,7 @@ def read_seg_folder(folder: str, split: Split, out: str, classes: Sequence[str] 
         raise UsageError('classes.txt must have at least two classes, one per line, got none')
     if classes is not None and names != tuple(classes):
         raise UsageError(f'classes.txt must have the classes of the training in the same order, {tuple(classes)}, got '
-                         f'{names}{in_another_form(set(names).difference(classes), classes)}')
+                         f'{names}')
     prefixes = split.find_parts(osp.join(folder, 'images'), LAYOUT, is_test=classes is not None)
     if classes is None:
         split.check_others(osp.join(folder, 'images'), prefixes.values())

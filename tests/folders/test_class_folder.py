@@ -87,7 +87,7 @@ def test_names_with_spaces_and_accents(tmp_path):
     assert data.classes == (' cat', names[0])
     assert samples(data.train) == [('a.jpg', 0), ('ä b.jpg', 1)] and samples(data.val) == [(' a.jpg', 0), ('ö.jpg', 1)]
     (tmp_path / 'val' / names[0]).rename(tmp_path / 'val' / names[1])
-    with raises(UsageError, 'the training lacks', f'{names[1]} is there in another Unicode form'):
+    with raises(UsageError, 'the training lacks', names[1]):
         checked_folder('class_folder', tmp_path)
 
 

@@ -2,7 +2,7 @@
 import pytest
 from helpers import raises
 
-from mmvit.folders.class_lists import check_class_names, in_another_form, read_class_list
+from mmvit.folders.class_lists import check_class_names, read_class_list
 from mmvit_backbones.errors import UsageError
 
 NAMES = 'road\ncafé\n'
@@ -52,7 +52,3 @@ def test_other_encodings_are_refused(tmp_path):
     for name in 'classes.txt', 'missing.txt':
         with raises(UsageError, tmp_path / name):
             read_class_list(tmp_path / name)
-
-
-def test_another_unicode_form_is_said():
-    assert 'Unicode form' in in_another_form(['Mu\u0308ll'], ['x', 'Müll']) and not in_another_form(['Mull'], ['Müll'])

@@ -3,7 +3,6 @@ import json
 import shutil
 from itertools import count
 from pathlib import Path
-from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -177,8 +176,7 @@ def test_objects_that_are_dropped_without_a_word(values, message, part, folder, 
 
 
 @pytest.mark.parametrize('train, val', [
-    ((7, 3), (7, 3)), ((3, 7), (7, 3)), ((7, 3), (1, 9)), (('7', '3'), ('3', '7')), ((7., 3.), (1., 2.)),
-    (('n', 'd'), ('d', 'n')), ((-1, -9), (0, -1))])
+    ((7, 3), (7, 3)), ((3, 7), (7, 3)), ((7, 3), (1, 9)), ((-1, -9), (0, -1))])
 def test_each_class_has_its_own_figures(train, val, folder):
     """Ids of categories only connect annotations with names; pycocotools sorts them, and mmdet does not."""
     for part, ids in zip(PARTS, (train, val)):
@@ -191,12 +189,11 @@ def test_each_class_has_its_own_figures(train, val, folder):
     data = checked_folder('coco_folder', folder)
     figures = evaluate(data)
     assert figures['coco/nut_precision'] == 1 and np.isnan(figures['coco/date_precision'])
-    if all(type(number) is int for number in train):  # so that predictions fit the user's file
-        names = dict(zip(train, ('nut', 'date')))
-        found = content_of(data, 'train')['categories']
-        assert {category['id']: category['name'] for category in found} == names
-        assert data.classes == tuple(names[number] for number in sorted(names))
-        assert data.val['metainfo']['category_ids'] == tuple(sorted(names))
+    names = dict(zip(train, ('nut', 'date')))  # which stay, so that predictions fit the user's file
+    found = content_of(data, 'train')['categories']
+    assert {category['id']: category['name'] for category in found} == names
+    assert data.classes == tuple(names[number] for number in sorted(names))
+    assert data.val['metainfo']['category_ids'] == tuple(sorted(names))
 
 
 @pytest.mark.parametrize('categories, used', [
@@ -215,21 +212,6 @@ def test_categories_are_matched_by_name(folder, categories, used):
     names = {category['id']: category['name'] for category in categories}
     new = {category['id']: category['name'] for category in content_of(data, 'val')['categories']}
     assert [new[a['category_id']] for a in content_of(data, 'val')['annotations']][:2] == [names[i] for i in used]
-
-
-def test_names_in_another_unicode_form(folder):
-    """macOS writes accents as separate characters (NFD), in names of files and in names of categories."""
-    composed, separate = (normalize(form, 'Nüsse') for form in ('NFC', 'NFD'))
-    edit(file_of(folder, 'train'), lambda content: content['categories'][0].update(name=composed))
-    for name in separate, composed:
-        edit(file_of(folder, 'val'), lambda content, name=name: content['categories'][0].update(name=name))
-        if name == separate:
-            with raises(UsageError, 'the training lacks', 'Unicode form'):
-                checked_folder('coco_folder', folder)
-    (folder / 'val/val0.jpg').rename(folder / 'val' / f'{separate}.jpg')
-    edit(file_of(folder, 'val'), lambda content: content['images'][0].update(file_name=f'{composed}.jpg'))
-    with raises(UsageError, f'{composed}.jpg are not in', 'Unicode form'):
-        checked_folder('coco_folder', folder)
 
 
 @pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])

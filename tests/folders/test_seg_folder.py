@@ -1,7 +1,6 @@
 """Images and masks in a folder become the data sets of a segmenter."""
 import shutil
 from pathlib import Path
-from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -106,16 +105,6 @@ def test_masks_of_another_size_end_an_evaluation(folder, capsys):
             for check in (lambda: checked_folder('seg_folder', folder), lambda: check_data(cfg, [part])):
                 with raises(UsageError, mask, '9 x 9 pixels', '24 x 16'):
                     check()
-
-
-def test_masks_whose_names_have_another_unicode_form(folder):
-    for kind, form in ('images', 'NFC'), ('masks', 'NFD'):
-        path = next((folder / kind / 'val').glob('val0.*'))
-        path.rename(path.with_name(normalize(form, 'Müll') + path.suffix))
-    with raises(UsageError, 'Unicode form', normalize('NFC', 'Müll') + '.png'):
-        checked_folder('seg_folder', folder)
-    shutil.move(next((folder / 'masks/val').glob('M*')), folder / 'masks/val' / f'{normalize("NFC", "Müll")}.png')
-    assert labels_of(checked_folder('seg_folder', folder).val) == [{0, 1, 255}] * 2
 
 
 def test_few_masks_are_told(folder, capsys):

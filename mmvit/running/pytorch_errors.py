@@ -1,4 +1,4 @@
-"""Says in one line what PyTorch raises: that memory is full, a dtype has no kernel, or a worker or rank has ended."""
+"""Says in one line what PyTorch raises: that memory is full, a dtype has no kernel, or a worker has ended."""
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,20 +19,19 @@ LESS_MEMORY = ('; smaller batches (--batch-size, or train_dataloader.batch_size 
                '(--compile) need less')
 NO_OPERATOR = re.compile(r'_impl: implementation for device \S+ not found|not compiled with GPU support|mmcv\._ext\.')
 NO_KERNEL = re.compile(r"not implemented for '(BFloat16|Half)'")
-RANK = re.compile(r'gloo/transport/.*(?:clos|reset|broken pipe)|remote process exited|communicator was aborted', re.I)
 
 
 @contextmanager
 def pytorch_errors_named(*splits: str, work_dir: str | None = None) -> Iterator[None]:
-    """Replaces PyTorch's exceptions for full memory, missing kernels, and the end of a worker or rank, by one line.
+    """Replaces PyTorch's exceptions for full memory, missing kernels, and the end of a worker, by one line.
 
     Args:
         splits (str): Splits whose loaders a config sets, of 'train', 'val' and 'test'. Defaults to none.
         work_dir (str | None): Work dir of a training, which goes on from its last checkpoint. Defaults to None.
 
     Raises:
-        TrainingError: If memory is full, an operator has no kernel for the dtype, a worker was killed or got no shared
-            memory, or the connection to another rank was lost.
+        TrainingError: If memory is full, an operator has no kernel for the dtype, or a worker was killed or got no
+            shared memory.
     """
     try:
         yield
@@ -53,9 +52,6 @@ def pytorch_errors_named(*splits: str, work_dir: str | None = None) -> Iterator[
 
 def _problem_of(error: RuntimeError) -> str | None:
     """Returns what has happened and what helps; None for other errors."""
-    if RANK.search(str(error)):
-        return ('the connection to another process of this run was lost; if none says why, it was killed, most often '
-                'because memory is full')
     if FULL_MEMORY.search(str(error)):
         asked = ASKED.search(str(error))
         device = '' if 'CPU' in str(error) else ' of the GPU'

@@ -76,6 +76,26 @@ class AttentionPyramidArch(PyramidArch):
         self.check_multiples('num_heads', self.channels, self.num_heads)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlainArch(Arch):
+    """Settings of a network whose blocks all have the same size.
+
+    Attributes:
+        embed_dims (int): Channels.
+        depth (int): Number of blocks.
+        num_heads (int): Number of attention heads.
+        mlp_ratio (float): Hidden channels of the MLPs, relative to ``embed_dims``.
+    """
+    embed_dims: int
+    depth: int
+    num_heads: int
+    mlp_ratio: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_multiples('num_heads', [self.embed_dims], [self.num_heads])
+
+
 def resolve_arch(arch: 'str | dict | ArchT', zoo: Mapping[str, ArchT]) -> ArchT:
     """Returns the settings for the name of a variant in ``zoo``, for settings, or for a dict of their fields.
 

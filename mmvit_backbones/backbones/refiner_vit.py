@@ -16,7 +16,7 @@ from ..layers.mix_tokens import NO_BBOX, BBox, TokenFeatures, mix_tokens, sample
 from ..ops.exportable import add_weighted
 from ..ops.sizes import ceil_div
 from ..ops.window import channels_last, pad_images
-from .arch import Arch, resolve_arch
+from .arch import PlainArch, resolve_arch
 from .base import Backbone, CommonArguments
 
 PATCH_SIZE = 16
@@ -184,23 +184,11 @@ def map_of(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RefinerViTArch(Arch):
-    """Settings of :class:`RefinerViT`.
-
-    Attributes:
-        embed_dims (int): Channels.
-        depth (int): Number of blocks, a multiple of 8.
-        num_heads (int): Number of attention heads.
-        mlp_ratio (float): Hidden channels of the MLPs, relative to ``embed_dims``.
-    """
-    embed_dims: int
-    depth: int
-    num_heads: int
-    mlp_ratio: float
+class RefinerViTArch(PlainArch):
+    """Settings of :class:`RefinerViT`, with the fields of :class:`PlainArch`; ``depth`` is a multiple of 8."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_multiples('num_heads', [self.embed_dims], [self.num_heads])
         if self.depth % (2 * NUM_STAGES):
             raise ValueError(f'arch: depth must be a multiple of {2 * NUM_STAGES}, got {self.depth}')
 

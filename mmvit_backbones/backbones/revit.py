@@ -21,7 +21,7 @@ from ..layers import (
     trunc_normal_,
 )
 from ..ops.residual_attention import residual_attention
-from .arch import Arch, resolve_arch
+from .arch import PlainArch, resolve_arch
 from .base import Backbone, CommonArguments
 
 PATCH_SIZE = 16
@@ -52,23 +52,8 @@ class ReViTAttention(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReViTArch(Arch):
-    """Settings of :class:`ReViT`.
-
-    Attributes:
-        embed_dims (int): Channels.
-        depth (int): Number of blocks.
-        num_heads (int): Number of attention heads.
-        mlp_ratio (float): Hidden channels of the MLPs, relative to ``embed_dims``.
-    """
-    embed_dims: int
-    depth: int
-    num_heads: int
-    mlp_ratio: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_multiples('num_heads', [self.embed_dims], [self.num_heads])
+class ReViTArch(PlainArch):
+    """Settings of :class:`ReViT`, with the fields of :class:`PlainArch`."""
 
 
 @MODELS.register_module()

@@ -3,9 +3,9 @@
 The cache folder is ``$MMVIT_HOME``, or torch hub's folder ``checkpoints`` by default. ``$MMVIT_MIRROR`` is the base
 URL of a mirror, which is tried first. A mirror has the authors' files under the same names as the cache.
 """
-import glob
 import hashlib
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +14,12 @@ from urllib.parse import quote, urlparse
 import torch
 from mmengine.logging import print_log
 
-from ..errors import CheckpointError, UsageError
-from ..utils import web
+from ..errors import CheckpointError
 from .reading import problem_of_download
 from .weights import BY_BROWSER, PublishedFile, host_of
+
+RETRIES = 5  # after broken connections
+TIMEOUT = 30  # seconds to wait for more data
 
 
 def cache_folder() -> Path:
@@ -119,22 +121,15 @@ def _download_from(url: str, target: Path, weights: PublishedFile) -> Path:
     if host_of(url) in BY_BROWSER:
         code = f' (access code {weights.access_code})' if weights.access_code else ''
         raise CheckpointError(f'{url}{code} requires a browser')
-    incoming = target.with_name(f'{target.name}.download')
-    before = _received_bytes(incoming)
     try:
-        web.receive(url, str(incoming))
-    except UsageError as error:
-        if before and _received_bytes(incoming) == before and not web.lost_connection(error):
-            _partial_files(incoming)[0].unlink()  # no progress: the server may be unable to resume, so start again
-            return _download_from(url, target, weights)
-        raise CheckpointError(f'{url}: {error}') from error
+        import gdown
+        import urllib3
+    except ImportError as error:
+        raise CheckpointError("downloads need gdown: pip install 'mmvit_backbones[weights]'") from error
+    incoming = target.with_name(f'{target.name}.download')
+    try:
+        gdown.download(url, str(incoming), use_cookies=False, timeout=TIMEOUT, resume=True,
+                       quiet=not (sys.stderr and sys.stderr.isatty()), retries=RETRIES)
+    except (gdown.exceptions.DownloadError, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        raise CheckpointError(f'{url}: {" ".join(str(error).split())}') from error
     return incoming
-
-
-def _partial_files(incoming: Path) -> list[Path]:
-    """Returns gdown's partial files of an unfinished download."""
-    return sorted(incoming.parent.glob(f'{glob.escape(incoming.name)}????????.part'))
-
-
-def _received_bytes(incoming: Path) -> int:
-    return sum(part.stat().st_size for part in _partial_files(incoming))

@@ -108,19 +108,18 @@ def redirect(url: str) -> Callable[[Handler], None]:
     return lambda handler: handler.reply(b'', 302, Location=url)
 
 
-def serve(content: bytes, breaks: int = 0, ranges: bool = True, length: bool = True) -> Callable[[Handler], None]:
+def serve(content: bytes, breaks: int = 0, length: bool = True) -> Callable[[Handler], None]:
     """Returns a response that sends a file.
 
     Args:
         content (bytes): Content of the file.
         breaks (int): Number of responses that break off after half of the requested bytes.
-        ranges (bool): Whether range requests are supported.
         length (bool): Whether the header Content-Length is sent.
     """
     left = [breaks]
 
     def answer(handler: Handler) -> None:
-        asked = re.fullmatch(r'bytes=(\d+)-', handler.headers['Range'] or '') if ranges else None
+        asked = re.fullmatch(r'bytes=(\d+)-', handler.headers['Range'] or '')
         start = int(asked[1]) if asked else 0
         body = content[start:]
         headers = dict(Content_Disposition='attachment; filename="model.pth"', Connection='close')

@@ -109,24 +109,11 @@ def test_only_a_wheel_with_operators_is_for_one_platform(checkout, tmp_path, com
     assert (has_library, path.name.endswith('-any.whl'), is_pure) == (compiles, not compiles, not compiles)
 
 
-def test_wheel_contains_the_license(wheel):
-    names = {name.split('.dist-info/')[-1] for name in wheel.namelist()}
-    assert {'licenses/LICENSE', 'licenses/NOTICE'} <= names
-
-
 def test_build_without_torch_reports_missing_operators():
     """pip's isolated build environment has no torch, so the package is installed without compiled operators."""
     done = build_without_torch('auto')
     assert done.returncode == 0
     assert done.stdout.count('not built: torch is not installed') == 2
-
-
-@pytest.mark.parametrize('what', ['cpp', 'cuda'])
-def test_build_of_requested_operators_fails_without_torch(what):
-    done = build_without_torch(what)
-    assert done.returncode
-    raised = done.stderr.splitlines()[-1]
-    assert f'MMVIT_BUILD_OPS={what}' in raised and 'torch is not installed' in raised
 
 
 def build_without_torch(what):

@@ -109,13 +109,6 @@ def test_stages_after_the_last_output_are_not_computed():
     assert called == [0, 1]
 
 
-def test_a_module_may_be_called_stem():
-    """PyTorch finds a module behind no attribute of the class."""
-    model = fresh_model('ReSwin')
-    model.stem = nn.Identity()
-    assert isinstance(model.stem, nn.Identity)
-
-
 # ---- freezing and layers
 
 

@@ -48,18 +48,6 @@ def test_shapes_with_one_convolution():
     assert len(build('1conv', in_channels=1).eval()(torch.rand(1, 1, 8, 8))) == 4
 
 
-@pytest.mark.parametrize('window_size', [0, (7, 7, 7), (7, 7, 7, 7, 7), (7, 7, 7, 0)])
-def test_bad_window_sizes_are_named(window_size):
-    with raises(ValueError, 'window_size', 'positive', window_size):
-        build(window_size=window_size)
-
-
-def test_smallest_windows_and_unknown_embeddings():
-    assert len(build(window_size=1).eval()(torch.rand(1, 3, 9, 9))) == 4
-    with raises(ValueError, 'local_embed', '1conv', '3conv', '2conv'):
-        build('2conv')
-
-
 @torch.no_grad()
 def test_regional_tokens_for_a_classifier():
     local, regional = build(window_size=7), build(window_size=7, out_tokens='regional')

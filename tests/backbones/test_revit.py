@@ -33,9 +33,3 @@ def test_gate_of_shallow_networks(depth):
     model = build('ReViT', arch=dict(TINY_CONFIGS['ReViT']['arch'], depth=depth), frozen_stages=1)
     assert model(torch.randn(1, 3, 32, 32))[0].shape == (1, 48, 2, 2)
     assert model.gate.weight.requires_grad == (depth == 1)
-
-
-@pytest.mark.parametrize('network', ['ReViT', 'ReMViTv2'])
-def test_images_must_have_a_size(network):
-    with pytest.raises(ValueError, match='img_size'):
-        build(network, img_size=0)

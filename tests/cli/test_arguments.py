@@ -5,7 +5,7 @@ import sys
 import pytest
 from helpers import ROOT
 from runs import TINY
-from subcommands import call, parser_of
+from subcommands import parser_of
 
 from mmvit.cli import SUBCOMMANDS
 from mmvit.cli.docstrings import arguments_of
@@ -60,11 +60,6 @@ def test_checking_an_output_file_does_not_create_it(tmp_path):
             parse([*words, str(path)])
 
 
-def test_checking_a_work_dir_does_not_create_it(tmp_path):
-    args = parser_of('train').parse_args(['x', '--work-dir', str(tmp_path / 'a/b'), '--seed', '0'])
-    assert args.work_dir == str(tmp_path / 'a/b') and not list(tmp_path.iterdir())
-
-
 @pytest.mark.parametrize('pairs', ['a', 'a=(1,2', 'a=[1]]', 'a=[(1,2]', 'a=1 b'])
 def test_config_options_that_cannot_be_parsed(pairs, capsys):
     """Whatever MMEngine's parser raises is one line with the allowed form."""
@@ -104,12 +99,3 @@ def test_help_of_options_is_that_of_the_arguments_of_the_function():
 @pytest.mark.parametrize('subcommand', SUBCOMMANDS)
 def test_options_cannot_be_abbreviated(subcommand):
     assert not parser_of(subcommand).allow_abbrev
-
-
-def test_a_mistake_is_named_before_a_default_that_cannot_be_used(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / 'predictions').touch()
-    for options, named in (['--out', 'x'], '--out x'), ([], '--out-dir'):
-        with pytest.raises(SystemExit):
-            call('predict', 'image.jpg', '--checkpoint', 'run', *options)
-        assert named in capsys.readouterr().err.splitlines()[-1]

@@ -17,9 +17,8 @@ from subcommands import call
 
 import mmvit.cli
 from mmvit.configs.files import read_config
-from mmvit.inference.sources import find_images
 from mmvit.recipes import fine_tune
-from mmvit_backbones.errors import CheckpointError, UsageError
+from mmvit_backbones.errors import UsageError
 
 TRAINING = ROOT / 'tests/running'
 TINY = TRAINING / 'tiny_classifier.py'
@@ -65,13 +64,6 @@ def test_missing_data_is_reported_before_any_work(run, capsys, tmp_path, monkeyp
         assert words in error
 
 
-def test_config_that_does_not_exist(run, capsys):
-    with pytest.raises(SystemExit) as ended:
-        run('train', 'configs/nothing.py')
-    error, = capsys.readouterr().err.splitlines()
-    assert ended.value.code == 1 and error.startswith('error: ') and 'configs/nothing.py does not exist' in error
-
-
 @pytest.mark.parametrize('arguments, words', [
     (['weights', 'convrt'], ["'weights convrt'", 'weights convert']), (['trian'], ["'trian'", 'train']),
     ([''], ["''", '--help'])])
@@ -94,20 +86,6 @@ def test_config_with_a_syntax_error(tmp_path):
         read_config(str(config))
 
 
-def test_truncated_checkpoint_is_reported_before_any_work(tiny_checkpoint, tmp_path):
-    path = tmp_path / 'half.pth'
-    path.write_bytes(tiny_checkpoint.read_bytes()[:5000])
-    with raises(CheckpointError, path, 'truncated'):
-        call('test', TINY, path, '--work-dir', tmp_path / 'work')
-    assert not (tmp_path / 'work').exists()
-
-
-def test_exported_file_is_checked(monkeypatch, tmp_path):
-    monkeypatch.chdir(ROOT)
-    with raises(UsageError, 'none.onnx', 'does not exist'):
-        call('test', TINY, 'none.onnx', '--check')
-
-
 def test_bad_images_among_good_ones(tiny_checkpoint, tmp_path, capsys):
     """Checks that intact images are drawn and that each bad image is reported in one line."""
     images = sorted((ROOT / 'data/flowers_mini/val/roses').glob('*.jpg'))[:5]
@@ -126,13 +104,6 @@ def test_bad_images_among_good_ones(tiny_checkpoint, tmp_path, capsys):
     assert len(list((tmp_path / 'drawn').iterdir())) == captured.out.count(' -> ') == len(images) - 3
     errors = [line for line in captured.err.splitlines() if line.startswith('error: ')]
     assert len(errors) == 3 and all(str(path) in line for path, line in zip(bad, errors))
-
-
-def test_missing_images(tmp_path):
-    with raises(UsageError, 'nothing.jpg'):
-        find_images([tmp_path / 'nothing.jpg'])
-    with raises(UsageError, 'image'):
-        find_images([tmp_path])
 
 
 @pytest.mark.parametrize('variables, calls', [

@@ -12,7 +12,6 @@ from mmvit.configs.files import (
     find_config,
     is_config,
     merge_options,
-    metrics_of,
     read_config,
 )
 from mmvit.naming import path_hint
@@ -83,17 +82,6 @@ def test_a_framework_that_is_not_installed_is_named(tmp_path, monkeypatch):
     (tmp_path / 'a.json').write_text('{"default_scope": "mmseg"}')
     with raises(UsageError, 'a.json needs mmseg', 'not installed'):
         read_config(str(tmp_path / 'a.json'))
-
-
-def test_several_evaluators_are_allowed(tmp_path):
-    path = tmp_path / 'a.json'
-    path.write_text(json.dumps(dict(default_scope='mmpretrain', val_evaluator=[dict(type='Accuracy')])))
-    assert metrics_of(read_config(str(path), needs=['val_evaluator']), 'val') == [dict(type='Accuracy')]
-
-
-def test_collate_fn_is_set_only_for_mmpretrain():
-    for name, is_set in [(CLASSIFIER, True), (DETECTOR, False)]:
-        assert ('collate_fn' in read_config(name).train_dataloader) == is_set
 
 
 def test_data_sets_are_found_in_wrappers():

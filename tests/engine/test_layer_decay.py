@@ -155,24 +155,6 @@ def test_scalars_have_no_weight_decay(options, decay):
             if any(each is model.gain for each in group['params'])] == [decay]
 
 
-def test_options_for_vectors_can_be_set():
-    _, settings = groups('ResT', decay_rate=0.9, norm_decay_mult=0.5, bias_decay_mult=2.)
-    assert settings['backbone.stages.2.0.norm1.weight']['weight_decay'] == 0.5 * DECAY
-    assert settings['head.bias']['weight_decay'] == 2 * DECAY and settings['head.weight']['weight_decay'] == DECAY
-
-
-def test_optimizer_without_weight_decay_keeps_its_default(logged):
-    _, settings = groups('ResT', dict(lr=LR), decay_rate=0.9)
-    assert {group['weight_decay'] for group in settings.values()} == {torch.optim.AdamW([nn.Parameter()]).defaults[
-        'weight_decay']}
-    assert {group['lr'] for group in settings.values()} > {LR} and 'default weight decay:' in logged.text
-
-
-def test_learning_rate_is_required():
-    with raises(ValueError, 'optimizer.lr'):
-        groups('ResT', dict(weight_decay=DECAY), decay_rate=0.9)
-
-
 @pytest.mark.parametrize('options, words', [
     (dict(), ('decay_rate', 'None')), (dict(decay_rate=1.5), ('decay_rate', '1.5', 'at most 1')),
     (dict(decay_rate=0), ('decay_rate', 'above 0')), (dict(decay_rate=-0.5), ('decay_rate', '-0.5')),
@@ -182,10 +164,3 @@ def test_learning_rate_is_required():
 def test_bad_options_are_named(options, words):
     with raises(ValueError, *words):
         groups('ResT', **options)
-
-
-def test_model_without_our_backbone_is_an_error():
-    with pytest.raises(ValueError, match='Linear'):
-        build_optim_wrapper(nn.Linear(2, 2), dict(
-            constructor='LayerDecayConstructor', paramwise_cfg=dict(decay_rate=0.9),
-            optimizer=dict(type='AdamW', lr=LR)))

@@ -60,9 +60,3 @@ def test_numbers_of_validation_images():
     for name in 'ILSVRC2012_val_00000000.JPEG', 'ILSVRC2012_val_00050001.JPEG', 'ILSVRC2012_val_1.JPEG', 'cat.jpg':
         with raises(ValueError, name):
             image_index(f'/val/{name}')
-
-
-@pytest.mark.parametrize('topk', [0, (1, 0), ()])
-def test_k_is_positive(topk):
-    with raises(ValueError, 'topk', topk):
-        METRICS.build(dict(type='ImageNetReaL', label_file='none.json', topk=topk))

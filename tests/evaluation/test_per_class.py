@@ -24,11 +24,6 @@ def test_mean_over_the_classes_with_images(logged):
     assert rows(logged) == ['66.7 % 2 of 3 a'.split(), '100.0 % 1 of 1 d'.split()]
 
 
-def test_classes_without_names_have_numbers(logged):
-    evaluate([1, 0], [1, 2], 3)
-    assert rows(logged) == ['100.0 % 1 of 1 1'.split(), '0.0 % 0 of 1 2'.split()]
-
-
 @pytest.mark.parametrize('number', [50, 51])
 def test_the_fifty_worst_classes_are_listed(number, logged):
     found = evaluate([0] * 2 + list(range(1, number)), [1] + list(range(number)), number)

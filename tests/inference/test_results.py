@@ -4,7 +4,7 @@ import pytest
 from pycocotools.mask import area
 
 from mmvit.inference import Classification, Detection, Segmentation
-from mmvit.inference.results import Result, result_of
+from mmvit.inference.results import result_of
 
 RED, GREEN = (200, 20, 20), (20, 200, 20)
 
@@ -72,11 +72,6 @@ def test_outputs_become_results():
         assert found.label_image().mode == 'I;16' and np.array(found.label_image()).tolist() == labels
 
 
-def test_classes_without_a_color_have_different_ones():
-    color_of = Result(*about(palette=[RED])).color
-    assert color_of(0) == RED and len({color_of(label) for label in range(1, 33)}) == 32
-
-
 def test_boxes_and_their_labels_are_drawn():
     """A label is above its box, but always inside the image; the best object is on top."""
     drawing = objects([[100, 200, 300, 260], [1990, 0, 2000, 90]]).draw()
@@ -98,11 +93,6 @@ def test_boxes_and_their_labels_are_drawn():
     long.classes = ['x' * 200]
     drawing = long.draw()
     assert [drawing.getpixel((x, 240)) for x in (4, 499)] == [RED] * 2  # from edge to edge
-
-
-@pytest.mark.parametrize('side, expected', [(439, 878), (440, 440), (441, 441), (20, 440), (21, 441)])
-def test_small_images_are_enlarged(side, expected):
-    assert objects([], height=side, width=side).draw().size == (expected, expected)
 
 
 @pytest.mark.parametrize('kind', [Classification, Detection])

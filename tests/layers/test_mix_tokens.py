@@ -13,20 +13,6 @@ def test_mix_tokens_is_its_own_inverse():
     assert torch.equal(mix_tokens(mixed, (1, 0, 3, 4)), x)
 
 
-def test_boxes_depend_on_the_seed_of_torch():
-    torch.manual_seed(0)
-    boxes = [sample_bbox(20, 20) for _ in range(3)]
-    torch.manual_seed(0)
-    assert boxes == [sample_bbox(20, 20) for _ in range(3)]
-
-
-def test_boxes_lie_on_the_grid():
-    boxes = [sample_bbox(5, 9) for _ in range(200)]
-    assert all(0 <= top <= bottom <= 5 and 0 <= left <= right <= 9 for top, left, bottom, right in boxes)
-    assert len({box[2] - box[0] for box in boxes}) > 3 and len({box[3] - box[1] for box in boxes}) > 5
-    assert {box[:2] for box in boxes} >= {(0, 0)} and min(box[2] - box[0] for box in boxes) == 0
-
-
 def test_boxes_have_the_sizes_and_proportions_of_cutmix():
     """The area of a box is uniformly distributed before the box is cut at the edges of the grid."""
     torch.manual_seed(0)

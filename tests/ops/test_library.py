@@ -65,8 +65,7 @@ def test_library_of_a_read_only_package_is_in_a_folder_of_the_user(tmp_path, mon
 
 
 @pytest.mark.skipif(versions.is_older('2.4'), reason='the operators need PyTorch 2.4')
-@pytest.mark.parametrize('variable, value', [('CXX', '  '), ('CXX', 'no-compiler'), ('MAX_JOBS', 'two'),
-                                             ('MAX_JOBS', '0')])
+@pytest.mark.parametrize('variable, value', [('CXX', '  '), ('CXX', 'no-compiler')])
 def test_wrong_environment_variables_are_named(variable, value, tmp_path, monkeypatch):
     monkeypatch.setenv('CXX', sys.executable)  # no compiler is needed to see that a variable is wrong
     monkeypatch.setenv(variable, value)
@@ -115,9 +114,6 @@ def test_by_default_kernels_are_compiled_for_old_and_for_newer_gpus(tmp_path, mo
     assert newest.endswith('+PTX') and not [name for name in others if name.endswith('+PTX')]
     if not torch.cuda.is_available():
         assert others[0] == '7.5'
-    for text in '6.0', '8.0,9.0', 'Amper':
-        with raises(build.BuildError, 'TORCH_CUDA_ARCH_LIST', text, '7.5'):
-            architectures(tmp_path, monkeypatch, text)
 
 
 @pytest.mark.skipif(versions.is_older('2.4'), reason='the operators need PyTorch 2.4')

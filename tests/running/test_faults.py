@@ -1,5 +1,4 @@
 """Training runs with injected faults: printed errors, remaining files and exact resuming."""
-import os
 import resource
 import shutil
 import signal
@@ -7,12 +6,10 @@ from pathlib import Path
 
 import mmpretrain
 import pytest
-from helpers import ROOT, raises
+from helpers import ROOT
 from runs import TINY, Run, assert_same_weights, train
 
 from mmvit.inference import Predictor
-from mmvit.running.work_dir import lock_work_dir
-from mmvit_backbones.errors import UsageError
 
 pytestmark = pytest.mark.workflow
 
@@ -46,14 +43,6 @@ def test_full_disk_leaves_the_older_checkpoint(whole, tmp_path):
     assert f'{work_dir / "epoch_3.pth"} cannot be written: File too large' in run.error
     assert not list(work_dir.glob('epoch_3*'))
     assert_same_weights(whole / 'epoch_2.pth', work_dir / 'epoch_2.pth')
-
-
-def test_predictions_on_a_full_disk_end_with_one_line(whole, tmp_path):
-    image, out = next((ROOT / 'data/flowers_mini/val').rglob('*.jpg')), tmp_path / 'out'
-    run = Run(tmp_path / 'log.txt', 'predict', image, '--checkpoint', whole, '--out-dir', out,
-              limits={resource.RLIMIT_FSIZE: 9999})
-    assert run.wait() == 1 and f'{out / image.stem}.png cannot be written: File too large' in run.error
-    assert not list(out.iterdir())
 
 
 # ---- NaN
@@ -105,17 +94,6 @@ def test_hooks_in_a_training_by_the_frameworks_own_script(whole, tmp_path):
 
 
 # ---- other work dirs and configs
-
-
-def test_work_dir_of_another_run(tmp_path):
-    with lock_work_dir(str(tmp_path)):
-        run = train(tmp_path)
-        assert run.wait() == 1
-        assert f'in use by process {os.getpid()} on' in run.error
-    with lock_work_dir(str(tmp_path)):
-        pass
-    with raises(UsageError, '/proc/work'):
-        lock_work_dir('/proc/work')
 
 
 def test_finished_training_is_not_changed(whole, tmp_path):

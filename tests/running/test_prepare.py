@@ -23,7 +23,7 @@ from mmvit.running import test as run_test
 from mmvit.running import training_config
 from mmvit.running.locks import lock_file
 from mmvit.running.run_folder import RunFolder
-from mmvit.running.work_dir import TAKEN, holds_training, reserve_work_dir
+from mmvit.running.work_dir import TAKEN, holds_training
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import CheckpointError, UsageError
 
@@ -106,16 +106,6 @@ def test_nothing_changes_the_record_of_a_training(place, capsys):
     call('test', WORK_DIR, '--size', '48', '--check')  # with the lists of the training
     assert record() == before
     assert not list(WORK_DIR.glob('test/data/*'))
-
-
-def test_a_second_training_needs_another_work_dir(place):
-    with raises(UsageError, WORK_DIR, '--resume', 'another work_dir (--work-dir)'):
-        call('train', *NETWORK, *OPTIONS, '--check')
-    call('train', *NETWORK, *OPTIONS, '--resume', '--check')
-    with raises(UsageError, 'epochs=1', 'epochs=3', 'another work_dir (--work-dir)'):
-        call('train', *NETWORK, *OPTIONS[:-1], '3', '--resume', '--check')
-    with reserve_work_dir('other'), raises(UsageError, 'in use'):
-        call('train', *NETWORK, *OPTIONS, '--work-dir', 'other', '--check')
 
 
 def test_resuming_what_is_not_there_is_said(place, capsys):

@@ -12,7 +12,7 @@ from runs import TINY, Run
 from runs import train as start
 from tiny_runs import Line, loader_of, log_of, runner_of
 
-from mmvit.running.terminal import count_if_few, seconds, shown_briefly
+from mmvit.running.terminal import count_if_few, shown_briefly
 from mmvit.utils.tables import show_metrics
 from mmvit_backbones.zoo.reading import read_file
 
@@ -107,12 +107,6 @@ def test_a_test_ends_with_tables_of_classes_and_metrics(trained, config, tmp_pat
         assert any(Path(named).iterdir())
 
 
-@pytest.mark.workflow
-def test_a_failing_run_leaves_its_error_in_the_terminal(tmp_path):
-    run = Run(tmp_path / 'log.txt', 'test', TINY, tmp_path / 'none.pth', '--work-dir', tmp_path / 'test')
-    assert run.wait(100) == 1 and 'none.pth' in run.error
-
-
 class Accuracy(BaseMetric):
     """Prints, as pycocotools does; one score rises, the other one falls."""
 
@@ -160,11 +154,6 @@ def test_warnings_are_shown_and_prints_of_metrics_are_not(tmp_path, capsys):
         assert best == [f'acc {acc} after epoch 3'.split(), 'iou 0.375 after epoch 1'.split()]
 
 
-def test_a_training_without_validation_shows_its_steps(tmp_path, capsys):
-    shown = shown_of(tmp_path, capsys)
-    assert 'epoch 3 of 3' in shown and 'validation' not in shown and 'best ' not in shown
-
-
 class Falling(BaseMetric):
     """Has a box AP that is the highest after the first epoch."""
 
@@ -202,11 +191,6 @@ class Objects(BaseDataset):
 def test_few_images_or_objects_are_counted(images, objects, told):
     found = count_if_few(Objects(metainfo=dict(numbers=(images, objects))))
     assert found.startswith(told) and bool(found) == bool(told)
-
-
-@pytest.mark.parametrize(('number', 'told'), [(168., '170 s'), (0.0123, '0.012 s'), (2., '2 s')])
-def test_seconds_have_no_exponent(number, told):
-    assert seconds(number) == told
 
 
 def test_tables_leave_out_sizes_that_no_object_has(capsys):

@@ -29,13 +29,6 @@ def test_file_systems_without_locks_are_used_without_a_lock(tmp_path, monkeypatc
         pass
 
 
-@pytest.mark.parametrize('name', ['file', 'file/run'])
-def test_work_dir_that_cannot_be_written(name, tmp_path):
-    (tmp_path / 'file').write_text('')
-    with raises(UsageError, tmp_path / name, 'cannot be written'):
-        lock_work_dir(str(tmp_path / name))
-
-
 @pytest.mark.parametrize('link', [Path.symlink_to, Path.hardlink_to])
 def test_files_that_a_lock_points_to_are_not_written(link, tmp_path):
     (tmp_path / 'results').write_text('precious')

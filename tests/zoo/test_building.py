@@ -4,10 +4,8 @@ import sys
 import pytest
 import torch
 from helpers import raises
-from mmengine.logging import MMLogger
 
 from mmvit_backbones import get_model, list_models
-from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.zoo.variants import find_names
 
 
@@ -33,18 +31,6 @@ def test_names_are_found_by_patterns():
     assert names[0] == 'rest_lite' and sorted(names) == list_models('rest*')
     with raises(ValueError, 'nothing*', 'none*', 'reswin_tiny'):
         find_names(['nothing*', 'none*'])
-
-
-def test_building_is_silent(capfd):
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    assert isinstance(get_model('reswin_tiny', 'backbone'), Backbone)
-    assert capfd.readouterr() == ('', '') and logger.level == level
-
-
-def test_a_model_on_the_meta_device_is_not_initialized():
-    with torch.device('meta'):
-        assert next(get_model('reswin_tiny', 'backbone').parameters()).is_meta
 
 
 def test_img_size_is_ignored_without_a_position_embedding():

@@ -97,15 +97,6 @@ def test_a_download_is_silent_except_for_its_remark(servers, logged, capfd):
     assert messages(logged) == ['regionvit_small_other: only for research']
 
 
-def test_the_default_cache_is_that_of_torch_hub(monkeypatch, tmp_path):
-    monkeypatch.delenv('MMVIT_HOME', raising=False)
-    monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path))
-    assert download.cache_folder() == tmp_path / 'checkpoints'
-    monkeypatch.setenv('HOME', str(tmp_path))
-    monkeypatch.setenv('MMVIT_HOME', '~/weights')
-    assert download.cache_folder() == tmp_path / 'weights'
-
-
 @pytest.mark.parametrize('name, clicks', [
     ('vitaev2_small', 'click "Download"'), ('rest_lite', 'download the checkpoint of this network')])
 def test_files_of_onedrive_and_in_folders_are_downloaded_by_hand(servers, name, clicks):
@@ -240,14 +231,6 @@ def test_server_errors_are_reported_in_one_line(servers, answer, words):
     with raises(CheckpointError, *words) as caught:
         fetch(RELEASE)
     assert '\n' not in str(caught.value)
-
-
-@pytest.mark.parametrize('url', [
-    'http://', 'http://[::1', 'http://\udcff/', 'http://127.0.0.1:99999/', 'http://a b/', 'http://.../', 'http://%00/',
-    'https://' + 'a' * 300 + '/'])
-def test_invalid_urls_are_errors(servers, url):
-    with pytest.raises(CheckpointError):
-        read_checkpoint(url)
 
 
 @pytest.mark.parametrize('answer, message', [

@@ -53,8 +53,8 @@ def fetch(weights: PublishedFile, use_mirror: bool = True) -> Path:
 
 
 @contextmanager
-def locked(path: Path, variable: str = 'MMVIT_HOME') -> Iterator[None]:
-    """Locks a file in a cache, and creates its folder, which an environment variable sets.
+def locked(path: Path) -> Iterator[None]:
+    """Locks a file in the cache, and creates its folder.
 
     Raises:
         CheckpointError: If this is impossible.
@@ -65,7 +65,7 @@ def locked(path: Path, variable: str = 'MMVIT_HOME') -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except OSError as error:
-        raise CheckpointError(f'{path.parent} cannot be written: {error.strerror}; set {variable} to another '
+        raise CheckpointError(f'{path.parent} cannot be written: {error.strerror}; set MMVIT_HOME to another '
                               'folder') from error
     try:
         yield

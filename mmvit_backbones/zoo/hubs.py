@@ -3,7 +3,6 @@
 ``timm://NAME`` can start a network with the same tensors; see ``converters/library_layout.py``.
 """
 import logging
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from torch import Tensor
 from ..errors import CheckpointError, CheckpointNotFoundError, UsageError, first_line
 from ..utils.installation import install_command
 from ..utils.messages import near_names
-from .download import locked
+from .download import fetch_url
 from .variants import Normalization
 
 TIMM = 'timm://'
@@ -47,9 +46,13 @@ def read_timm(name: str) -> dict[str, Tensor]:
         CheckpointError: If the weights cannot be downloaded.
     """
     timm_config(name)  # refuses unknown names
-    with _downloading(name):  # huggingface_hub lets one process download
-        import timm
-        return timm.create_model(name.removeprefix(TIMM), pretrained=True).state_dict()
+    import timm
+    try:
+        with brief_warnings(name):
+            return timm.create_model(name.removeprefix(TIMM), pretrained=True).state_dict()
+    except Exception as error:  # downloaders raise errors of several packages
+        raise CheckpointError(f'{name} cannot be downloaded: {first_line(error)}; download it elsewhere and use the '
+                              'file instead of the name') from error
 
 
 def timm_network(name: str) -> torch.nn.Module:
@@ -60,7 +63,7 @@ def timm_network(name: str) -> torch.nn.Module:
 
 
 def fetch_openmmlab(name: str) -> Path:
-    """Returns the file of a name in MMEngine's tables in torch hub's cache, where MMEngine keeps it; downloads it once.
+    """Returns the file of a name in MMEngine's tables, from torch hub's cache, where MMEngine keeps it, or its URL.
 
     Args:
         name (str): ``open-mmlab://NAME``, ``mmcls://NAME``, ``torchvision://NAME`` and others.
@@ -79,12 +82,7 @@ def fetch_openmmlab(name: str) -> Path:
     if not url.startswith(('http://', 'https://')):
         raise CheckpointNotFoundError(f'{name}: MMEngine has no URL for this name{near_names(model, urls)}')
     path = Path(torch.hub.get_dir(), 'checkpoints', url.rpartition('/')[2])
-    if not os.path.exists(path):
-        with _downloading(name, url), locked(path.with_name(f'{path.name}.lock'), 'TORCH_HOME'):
-            if not path.exists():
-                digest = re.search(r'-([0-9a-f]{8,})\.', path.name)
-                torch.hub.download_url_to_file(url, str(path), hash_prefix=digest and digest[1], progress=False)
-    return path
+    return path if path.exists() else fetch_url(url)
 
 
 @contextmanager
@@ -101,18 +99,6 @@ def brief_warnings(name: str) -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(shorten)
-
-
-@contextmanager
-def _downloading(name: str, url: str = 'it') -> Iterator[None]:
-    try:
-        with brief_warnings(name):
-            yield
-    except CheckpointError:
-        raise
-    except Exception as error:  # the libraries' downloaders raise errors of several packages
-        raise CheckpointError(f'{name} cannot be downloaded: {first_line(error)}; download {url} elsewhere and use '
-                              'the file instead of the name') from error
 
 
 def timm_config(name: str) -> Mapping:

@@ -36,27 +36,28 @@ def find_state_dict(checkpoint: Mapping, layouts: Sequence[Layout] = (), own: Co
             in the layout, or with ``'backbone.'``.
 
     Raises:
-        CheckpointError: If names fit with another prefix, or with several prefixes, and the weights differ.
+        CheckpointError: If names fit with another prefix, or with several prefixes, and the weights differ, or none
+            start with ``prefix``.
         UnknownKeyError: If a layout has not all keys, or a value in it is not a tensor.
     """
-    prefix = clean_name(f'{prefix.rstrip(".")}.') if prefix else ''
-    found = dict(_state_dicts(checkpoint))
-    if 'steps' in found.get('ema_state_dict.', ()) and not prefix.startswith('ema_state_dict.'):
+    is_named = prefix and f'{prefix.rstrip(".")}.' not in OUR_PREFIXES
+    found = {'': select(checkpoint, str(prefix), source)} if is_named else dict(_state_dicts(checkpoint))
+    if 'steps' in found.get('ema_state_dict.', ()):
         del found['ema_state_dict.']  # MMEngine saves the averaged weights as state_dict, and the others here
     whole = next((found[start] for start in WHOLE if start in found), {})
     places = _places(found, layouts, own or whole)
     if not places:
         return whole, None
-    chosen = [place for place in places if place.rest(prefix) is not None]
-    rivals = [strip_prefix(found[place.start], place.inside) for place in (chosen if prefix else places)]
+    chosen = [place for place in places if place.start in WHOLE
+              and place.inside in (place.layout.prefixes if place.layout else OUR_PREFIXES)]
+    rivals = [strip_prefix(found[place.start], place.inside) for place in (chosen if is_named else places)]
     if not chosen or not all(_are_equal(rivals[0], other) for other in rivals[1:]):
         there = ', '.join(dict.fromkeys(repr(place.start + place.inside) for place in places))
-        given = f', got {prefix!r}' if prefix else ''
         raise CheckpointError(f'checkpoint {source} has weights that fit with the prefixes {there}: choose one '
                               'by prefix, in a config init_cfg.prefix (mmvit train --cfg-options '
-                              f'model.backbone.init_cfg.prefix=PREFIX), or {use_of_prefix(source)}{given}')
-    start, inside, layout = chosen[0]
-    weights = strip_prefix(found[start], inside.removesuffix(chosen[0].rest(prefix) or ''))
+                              f'model.backbone.init_cfg.prefix=PREFIX), or {use_of_prefix(source)}')
+    start, _, layout = chosen[0]
+    weights = found[start]
     return layout.convert(weights, source) if layout else weights, layout
 
 
@@ -95,12 +96,6 @@ class Place(NamedTuple):
     start: str
     inside: str
     layout: Layout | None
-
-    def rest(self, prefix: str) -> str | None:
-        """Returns the part of the prefix that this package removes after that of the user; None for another prefix."""
-        full = (self.inside, self.start + self.inside) if prefix else (self.inside, ) if self.start in WHOLE else ()
-        known = self.layout.prefixes if self.layout else OUR_PREFIXES
-        return next((rest for rest in known if prefix + rest in full), None)
 
 
 def _places(found: Mapping[str, Mapping], layouts: Sequence[Layout], own: Collection[str]) -> list[Place]:

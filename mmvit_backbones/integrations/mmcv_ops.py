@@ -12,7 +12,6 @@ Arguments without an annotation are tensors, then integers, as mmcv calls them.
 import argparse
 import ctypes
 import functools
-import importlib.metadata
 import importlib.util
 import math
 import os
@@ -335,7 +334,7 @@ def attend(value: Tensor, locations: Tensor, weights: Tensor, shape: Sequence[in
     return sums.unflatten(0, (batch, heads)).permute(0, 3, 1, 2)
 
 
-# ---- focal losses: logits or probabilities (N, C), targets (N, )
+# ---- focal loss: logits (N, C), targets (N, )
 
 
 @in_own_dtype
@@ -354,25 +353,6 @@ def sigmoid_focal_loss_backward(input: Tensor, target: Tensor, weight: Tensor, g
     positive = alpha * (1 - p) ** gamma * (1 - p - gamma * p * log(p))
     negative = (1 - alpha) * p ** gamma * (gamma * (1 - p) * log(1 - p) - p)
     grad_input.copy_(-torch.where(is_target, positive, negative) * weights_of(weight, target, input)[:, None])
-
-
-@in_own_dtype
-def softmax_focal_loss_forward(input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float,
-                               alpha: float) -> None:
-    """Writes the losses of the probabilities ``input``; those of negative targets are zero."""
-    p = input.gather(1, target.clamp(min=0)[:, None])[:, 0]
-    loss = -alpha * (1 - p) ** gamma * log(p) * weights_of(weight, target, input)
-    output.copy_(loss.masked_fill(target < 0, 0))
-
-
-@in_own_dtype
-def softmax_focal_loss_backward(input: Tensor, target: Tensor, weight: Tensor, buff: Tensor, grad_input: Tensor,
-                                gamma: float, alpha: float) -> None:
-    """Writes the gradients of the logits of the probabilities ``input``."""
-    p = input.gather(1, target.clamp(min=0)[:, None])[:, 0]
-    factor = alpha * (gamma * (1 - p) ** (gamma - 1) * p * log(p) - (1 - p) ** gamma)
-    buff.copy_((factor * weights_of(weight, target, input)).masked_fill(target < 0, 0))
-    grad_input.copy_(buff[:, None] * (one_hot(input, target).to(input.dtype) - input))
 
 
 def one_hot(input: Tensor, target: Tensor) -> Tensor:
@@ -397,7 +377,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Copies this file into mmcv's folder, or removes the copy, and prints what was done."""
     parser = argparse.ArgumentParser(description="Writes mmcv's operators in Python into mmcv's folder.")
     parser.add_argument('--remove', action='store_true', help='remove what this command wrote')
-    parser.add_argument('--force', action='store_true', help='also write into a checkout, or over a file of others')
+    parser.add_argument('--force', action='store_true', help='also write over a file of others')
     args = parser.parse_args(arguments)
     try:
         print(remove() if args.remove else write(find_folder(args.force)))
@@ -412,16 +392,8 @@ def find_folder(is_forced: bool) -> Path:
         sys.exit("error: mmcv is not installed: pip install '.[openmmlab-lite]'")
     folder = Path(spec.origin).parent
     if compiled := next(filter(Path.exists, (folder / f'_ext{suffix}' for suffix in EXTENSION_SUFFIXES)), None):
-        sys.exit(f'error: mmcv has compiled operators: {compiled}{why_replace()}')
-    names = {*importlib.metadata.packages_distributions().get('mmcv', ())}
-    owners = sorted({name for name in names for owner in importlib.metadata.distributions(name=name)
-                     if folder.resolve() == Path(str(owner.locate_file('mmcv'))).resolve()
-                     and (owner.files is None or 'mmcv/__init__.py' in map(str, owner.files))})
-    if len(owners) > 1:
-        sys.exit(f'error: {" and ".join(owners)} overwrite each other\'s files in {folder}: run '
-                 f'pip uninstall {" ".join(owners)} and install one of them again')
-    if not owners and not is_forced:
-        sys.exit(f'error: {folder} is no installed mmcv, but a checkout; --force writes into it')
+        sys.exit(f'error: mmcv has compiled operators: {compiled}; where they do not work, delete this file, and run '
+                 'the command again')
     copy = folder / '_ext.py'
     if copy.exists() and not is_ours(copy) and not is_forced:
         sys.exit(f'error: {copy} is not from this command; --force replaces it')
@@ -430,16 +402,6 @@ def find_folder(is_forced: bool) -> Path:
 
 def is_ours(file: Path) -> bool:
     return file.is_file() and file.read_bytes().startswith(FIRST_LINE.encode())
-
-
-def why_replace() -> str:
-    """Returns why compiled operators do not work here, and what helps; nothing if they do."""
-    try:
-        cuda = importlib.import_module('mmcv._ext').get_compiling_cuda_version()
-    except ImportError as error:
-        return f' that cannot be loaded ({error}); delete this file, and run the command again'
-    is_useless = cuda == 'not available' and torch.cuda.is_available()
-    return ' that lack the GPU that is here; delete this file, and run the command again' if is_useless else ''
 
 
 def write(folder: Path) -> str:

@@ -330,13 +330,6 @@ def test_networks_that_are_no_vits_have_no_vit_in_a_name(network):
     assert timm.list_models(f'mm_{NAMES[network]}', module='timm')
 
 
-def test_img_size_sets_the_size_of_the_position_embedding():
-    assert create('RefinerViT', img_size=64).backbone.embed.positions.pos_embed.shape[1] == 4 * 4 + 1
-    assert create('RefinerViT', img_size=(32, 64)).backbone.embed.positions.pos_embed.shape[1] == 4 * 4 + 1
-    with raises(ValueError, 'img_size', '(64, 96, 3)'):
-        create('ReSwin', img_size=(64, 96, 3))
-
-
 @torch.no_grad()
 def test_networks_take_any_image_size():
     for network in ('ReSwin', 'RefinerViT'):

@@ -1,5 +1,4 @@
 """Says that a training has not learned more than the frequencies of the classes."""
-import math
 from typing import Any
 
 import torch
@@ -66,16 +65,14 @@ def guessed_loss(loss: Any, shares: Tensor) -> float:
         ('reduction', 'mean'), ('use_sigmoid', False), ('use_mask', False))]
     if type(entropy).__name__ not in ('CrossEntropyLoss', 'LabeledCrossEntropy') or settings != ['mean', False, False]:
         return 0.
-    weights = shares if entropy.class_weight is None else entropy.class_weight
-    number = getattr(loss, 'num_classes', None) or max(2, len(weights))  # at least 2, as the logarithm of 1 is 0
-    logits = torch.zeros(1, number, requires_grad=True)
-    with torch.enable_grad():
-        value = loss(logits, F.pad(shares, (0, number - len(shares)))[None], reduction_override='none').sum()
-    # It is -sum(targets * log_softmax(logits)), the lowest where the softmax has the shares of the targets.
-    targets = value.detach() / math.log(number) / number - torch.autograd.grad(value, logits)[0]
-    lowest = float(targets.sum() * torch.distributions.Categorical(targets).entropy())
+    weights = torch.tensor(entropy.class_weight or 1.)
+    number = getattr(loss, 'num_classes', None) or max(len(shares), weights.numel())
+    smoothed = getattr(loss, 'smooth_label', lambda x: x)(F.pad(shares, (0, number - len(shares))))
+    targets = smoothed * weights
+    # The loss is -sum(targets * log(probabilities)), the lowest where the probabilities have the shares of the targets.
+    lowest = loss.loss_weight * float(torch.distributions.Categorical(targets).entropy())
     is_weighted_mean = hasattr(entropy, 'loss_name')  # of segmenters, by the weights of the classes
-    return lowest * entropy.loss_weight / float(targets.sum()) if is_weighted_mean else lowest
+    return lowest if is_weighted_mean else lowest * float(targets.sum())
 
 
 def labels_of(data_batch: Any) -> list[Tensor]:

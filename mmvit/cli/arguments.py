@@ -13,26 +13,10 @@ from ..fine_tuning import FIELDS
 from ..utils.limits import SEED, SIDE, Limits
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser that checks defaults last, so that a mistake in what was given is named first."""
-
-    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
-        return arg_string if arg_string is action.default else super()._get_value(action, arg_string)
-
-    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # pyright: ignore  argparse overloads it
-        found = super().parse_args(args, namespace)
-        for action in self._actions:
-            if isinstance(action.default, str) and getattr(found, action.dest, None) is action.default:
-                try:
-                    setattr(found, action.dest, super()._get_value(action, action.default))
-                except argparse.ArgumentError as error:
-                    self.error(str(error))
-        return found
-
-
 def new_parser(description: str | None) -> argparse.ArgumentParser:
     """Returns a parser that keeps the line breaks of its description; options cannot be abbreviated."""
-    return Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    return argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
 
 
 def given_options(args: argparse.Namespace) -> dict[str, Any]:

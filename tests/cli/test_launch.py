@@ -175,15 +175,6 @@ def test_variables_of_another_launcher_are_ignored(monkeypatch, capsys):
 
 
 @pytest.mark.workflow
-def test_processes_start_after_one_check(tmp_path):
-    """Checks that an error in the arguments is printed only once."""
-    result = run(str(ROOT / 'tools/dist_train.sh'), 'no_config.py', '2', cwd=tmp_path)
-    assert (result.returncode, result.stdout) == (1, '')
-    error, = result.stderr.splitlines()
-    assert 'no_config.py does not exist' in error
-
-
-@pytest.mark.workflow
 def test_the_process_that_fails_is_named(tmp_path):
     (tmp_path / 'fails_in_second.py').write_text(FAILS_IN_SECOND)
     config = tmp_path / 'config.py'

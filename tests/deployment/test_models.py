@@ -17,19 +17,17 @@ from PIL import Image
 from subcommands import call
 from tiny_configs import TINY_CONFIGS
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 pytest.importorskip('onnx')
 
 import onnx
-from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
 from onnx import TensorProto
 
 from mmvit.deployment.agreement import agreement_of
 from mmvit.deployment.differences import LIMITS, PyTorchOutputs, compare_outputs
 from mmvit.deployment.examples import examples_of
 from mmvit.deployment.exporting import write_parts
-from mmvit.deployment.instances import TwoStageInstances, paste
+from mmvit.deployment.instances import TwoStageInstances
 from mmvit.deployment.parts import exported_geometry, take_apart
 from mmvit.frameworks.building import build_model
 from mmvit.inference import Predictor
@@ -295,31 +293,6 @@ def test_unlikely_boxes_are_in_the_order_of_their_scores(tmp_path):
         names = [entry.name for entry in onnx.load(path).graph.input]
         actual, = session({name: value.numpy() for name, value in zip(names, inputs, strict=True)}).values()
         np.testing.assert_allclose(actual, expected, atol=1e-3, err_msg=runtime)
-
-
-class LargestResult(TorchDispatchMode):
-    """Records the most bytes that a result of PyTorch's operators has."""
-
-    def __init__(self):
-        super().__init__()
-        self.bytes = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        if torch.is_tensor(result):
-            self.bytes = max(self.bytes, result.untyped_storage().nbytes())
-        return result
-
-
-@pytest.mark.parametrize('height', [7, 16, 250])
-def test_masks_of_large_images_are_pasted_without_large_intermediate_results(height):
-    masks, boxes = torch.rand(9, 28, 28), torch.tensor([[3., height / 4, 150, height / 2]]).repeat(9, 1)
-    boxes[1] = torch.tensor([-20., -5, 400, height + 5])
-    expected, _ = _do_paste_mask(masks[:, None], boxes, height, 300, skip_empty=False)
-    with LargestResult() as largest:
-        pasted = paste(masks, boxes, (height, 300), 0.5)
-    assert pasted.dtype == torch.bool and (pasted != (expected >= 0.5)).float().mean() < 1e-3
-    assert height < 250 or largest.bytes == pasted.nbytes
 
 
 # ---- mmvit export

@@ -54,16 +54,6 @@ def test_as_many_objects_are_found_as_images_have(train, val, detections, light,
     assert cfg.val_evaluator.get('max_dets') == (detections if detections > 100 else None)
 
 
-@pytest.mark.parametrize('has_masks', [False, True])
-def test_boxes_are_pooled_in_bfloat16(has_masks, tmp_path):
-    """mmcv has no kernel for it."""
-    cfg = recipe(tmp_path, 'coco_folder', TINY, boxes_only=not has_masks, precision='bfloat16')
-    parts = ['bbox_roi_extractor', *(['mask_roi_extractor'] if has_masks else [])]
-    assert all(cfg.model.roi_head[part].roi_layer == dict(
-        type='RoIAlign', output_size=7 if part.startswith('bbox') else 14, sampling_ratio=0, use_torchvision=True)
-        for part in parts)
-
-
 def test_light_heads_are_narrower(tmp_path):
     folder = write_boxes(tmp_path / 'data', train=[3], val=[2])
     full, light = (recipe(tmp_path, 'coco_folder', TINY, coco_folder=folder, light=light) for light in (False, True))

@@ -20,14 +20,3 @@ def test_pipes_get_no_escape_codes(monkeypatch):
     console.print('[bold]a')
     assert list(track([1, 2], console=console)) == [1, 2] and not console.is_interactive
     assert '\x1b' not in pipe.getvalue() and 'a\n' in pipe.getvalue()
-
-
-def test_a_file_need_not_know_what_it_is():
-    class Tee:
-        def write(self, text):
-            return len(text)
-
-        def flush(self):
-            pass
-
-    console_of(Tee()).print('a')

@@ -237,26 +237,6 @@ def test_positions_of_all_tokens_are_dropped():
 # ---- by name
 
 
-def little_swin(pretrained: bool = False, **arguments) -> nn.Module:
-    """Builds a network of timm; its weights are those in ``default_cfgs``."""
-    return timm.models.build_model_with_cfg(
-        timm.models.SwinTransformer, 'little_swin', pretrained, img_size=64, window_size=WINDOW, embed_dim=DIM,
-        depths=DEPTHS, num_heads=HEADS, num_classes=5, **arguments)
-
-
-def test_weights_by_name_of_timm(tmp_path, monkeypatch):
-    model = perturbed(swin_of_timm(64)).float()
-    torch.save(model.state_dict(), tmp_path / 'model.pth')
-    cfgs = timm.models.generate_default_cfgs({'little_swin.own': dict(file=str(tmp_path / 'model.pth'), num_classes=5)})
-    monkeypatch.setitem(globals(), 'default_cfgs', cfgs)
-    timm.models.register_model(little_swin)
-    found = MODELS.build(dict(type='ReSwin', arch=SWIN, init_cfg=dict(
-        type='Pretrained', checkpoint='timm://little_swin.own')))
-    found.init_weights()
-    assert torch.equal(found.state_dict()['stages.0.blocks.1.attn.qkv.weight'],
-                       model.state_dict()['layers.0.blocks.1.attn.qkv.weight'])
-
-
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     """Returns the folder of torch hub's cache, which is empty."""

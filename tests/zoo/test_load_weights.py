@@ -71,14 +71,6 @@ def test_a_few_unknown_keys_are_named_and_ignored(logged):
         load_weights(model, weights | more | {'last': torch.zeros(1)}, 'own.pth')
 
 
-def test_counters_of_norms_may_be_missing():
-    """PyTorch before 0.4.1 did not save them."""
-    model = fresh_model('ViTAE')
-    weights = {key: x for key, x in model.state_dict().items() if not key.endswith('num_batches_tracked')}
-    load_weights(model, weights, 'old.pth')
-    assert len(weights) < len(model.state_dict())
-
-
 class Counting(nn.Linear):
     """Has state other than weights, which PyTorch saves with them."""
 
@@ -137,12 +129,6 @@ def test_mmengine_has_its_own_loaders_after_a_run(tmp_path):
             with pytest.raises(CheckpointError):
                 CheckpointLoader.load_checkpoint(str(tmp_path / 'own.pth'))
         assert CheckpointLoader.load_checkpoint(str(tmp_path / 'own.pth')) == dict(note=Path('a'))
-
-
-def test_a_checkpoint_without_weights_is_not_converted():
-    for checkpoint in ({}, dict(state_dict={})):
-        with raises(KeyError, 'no weights'):
-            convert_state_dict('vitae_tiny', checkpoint)
 
 
 def test_a_config_in_a_checkpoint_is_not_handed_to_mmengine(tmp_path):

@@ -122,8 +122,15 @@ def run(command: list) -> str:
     return done.stderr
 
 
+def number_of_cores() -> int:
+    """Returns the number of cores that this process may use, or of all, where the system does not tell it."""
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return getattr(os, 'process_cpu_count', os.cpu_count)() or 1  # the first since Python 3.13
+
+
 def run_all(commands: list[list]) -> str:
-    with concurrent.futures.ThreadPoolExecutor(int(os.environ.get('MAX_JOBS') or os.cpu_count() or 1)) as pool:
+    with concurrent.futures.ThreadPoolExecutor(int(os.environ.get('MAX_JOBS') or number_of_cores())) as pool:
         return ''.join(pool.map(run, commands))
 
 

@@ -2,7 +2,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import torch.fx
+import torch
 from mmengine.registry import MODELS
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
@@ -78,16 +78,6 @@ class Pooling(nn.Module):
         return x[:, 1:].mean(1) if self.has_tokens else x.mean((2, 3))
 
 
-def add_dense_logits(logits: Tensor, dense: Tensor) -> Tensor:
-    if logits.shape != dense.shape:
-        raise RuntimeError('head.fc and head.aux_fc must have the same number of classes, got '
-                           f'{logits.shape[-1]} and {dense.shape[-1]}; replace both')
-    return logits + 0.5 * dense
-
-
-torch.fx.wrap('add_dense_logits')  # a node of its own in graphs, because it reads shapes
-
-
 class ClassifierHead(nn.Module):
     """Computes logits from the last map ``(B, C, h, w)`` or from tokens ``(B, 1 + N, C)``.
 
@@ -125,7 +115,8 @@ class ClassifierHead(nn.Module):
         logits = self.fc(pooled)
         if self.aux_fc is None or isinstance(self.aux_fc, nn.Identity):
             return logits
-        return add_dense_logits(logits, self.aux_fc(self.drop(x[:, 1:])).amax(1))
+        dense = self.aux_fc(self.drop(x[:, 1:])).amax(1)
+        return logits + 0.5 * dense.view_as(logits)  # an error if they have another number of classes
 
 
 class TimmClassifier(nn.Module):

@@ -8,7 +8,7 @@ from io import BytesIO
 
 import pytest
 import torch
-from helpers import each_network, fresh_model, images, raises, shared_model
+from helpers import fresh_model, images, raises, shared_model
 from mmengine.logging import MMLogger
 from mmengine.runner import load_checkpoint
 from tiny_configs import TINY_CONFIGS
@@ -88,18 +88,6 @@ def test_old_tracers_are_refused():
 # ---- maps
 
 
-@pytest.mark.parametrize('network, arguments', [
-    ('ReSwin', dict(out_indices=(1, 3))), ('RegionViT', {}), ('ResT', {}),
-    ('RefinerViT', dict(out_type='tokens', out_indices=3))], ids=str)
-@torch.no_grad()
-def test_features_and_pre_norm_features_in_a_single_pass(network, arguments):
-    model, x = fresh_model(network, **arguments).eval(), images(40, 50)
-    features, pre_norm = model.forward_with_stages(x)
-    for actual, expected in zip((*features, *pre_norm), (*model(x), *model.forward_stages(x)), strict=True):
-        actual, expected = (getattr(part, 'tokens', part) for part in (actual, expected))
-        torch.testing.assert_close(actual, expected)
-
-
 @torch.no_grad()
 def test_stages_after_the_last_output_are_not_computed():
     model, called = fresh_model('ReSwin', out_indices=(0, 1)).eval(), []
@@ -110,23 +98,6 @@ def test_stages_after_the_last_output_are_not_computed():
 
 
 # ---- freezing and layers
-
-
-@each_network
-@torch.no_grad()
-def test_copies_of_classes_with_their_own_constructors(network):
-    """Libraries for meta-learning derive classes that take the attributes of a module."""
-    def copied(module: nn.Module) -> nn.Module:
-        def __init__(self) -> None:
-            nn.Module.__init__(self)
-
-        copy = type('Copy', (type(module), ), {'__init__': __init__})()
-        vars(copy).update(vars(module), _modules={name: child and copied(child)
-                                                  for name, child in module.named_children()})
-        return copy
-
-    model, x = shared_model(network), images()
-    assert all(map(torch.equal, copied(model)(x), model(x)))
 
 
 # Prefixes of parameters from the first layer to the last; those in one string have the same learning rate.
@@ -178,10 +149,6 @@ def changed(model: nn.Module) -> nn.Module:
     return model
 
 
-def copy_of(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: x.clone() for name, x in model.state_dict().items()}
-
-
 def same(first: dict, second: dict) -> bool:
     return all(torch.equal(x, second[name]) for name, x in first.items())
 
@@ -212,12 +179,3 @@ def test_a_checkpoint_of_a_classifier_loads_into_the_backbone_of_a_detector(by_i
     assert names_first_three()
     assert same(load(model.state_dict(), out_indices=3).state_dict(), model.state_dict())
     assert names_first_three()
-
-
-def test_weights_are_not_initialized_again():
-    """Neither a change of dtype nor an incomplete checkpoint nor MMEngine's runner resets the weights."""
-    model = changed(fresh_model('ReSwin')).double()
-    before = copy_of(model)
-    model.init_weights()
-    model.load_state_dict({'norm3.bias': before['norm3.bias']}, strict=False)
-    assert same(before, model.state_dict())

@@ -46,14 +46,3 @@ def test_initial_weights(network):
     for layer in (model.stages[3][0].mlp.fc1, model.patch_embeds[3].conv):
         assert layer.weight.std().item() == pytest.approx(0.02, rel=0.05)
     assert not model.stages[3][0].mlp.fc1.bias.any() and model.patch_embeds[3].conv.bias.any() == (network == 'ResT')
-
-
-@pytest.mark.parametrize('arguments, word', [
-    (dict(out_norm='inside'), 'out_norm'),
-    *[(dict(arch=dict(TINY_CONFIGS['ResT']['arch'], reductions=[reduction, 2, 1, 1])), 'reductions must be')
-      for reduction in (-2, 0, 3)],
-    (dict(arch=dict(TINY_CONFIGS['ResT']['arch'], embed_dims=15)), 'embed_dims must be even, got 15'),
-])
-def test_bad_arguments_are_named(arguments, word):
-    with pytest.raises(ValueError, match=word):
-        build(**arguments)

@@ -122,15 +122,6 @@ def test_a_test_gives_what_the_frameworks_script_gives(trained, tmp_path):
     assert_same_results((metrics, predictions, drawn), results_of(tmp_path / 'theirs', out))
 
 
-@pytest.mark.parametrize('recipe', ['mmpretrain'], indirect=True)
-def test_a_test_with_augmentation_gives_what_the_frameworks_script_gives(trained, tmp_path):
-    framework, config, folder = trained
-    out = 'predictions.pkl'
-    run_both('test', framework, config, tmp_path, arguments=lambda work_dir: [
-        folder / 'ours/epoch_2.pth', '--out', work_dir / out, '--tta'])
-    assert_same_results(results_of(tmp_path / 'ours', out), results_of(tmp_path / 'theirs', out))
-
-
 Results = tuple[str, list[np.ndarray], dict[str, bytes]]
 
 

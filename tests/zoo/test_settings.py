@@ -3,13 +3,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import raises
 from mmengine.registry import MODELS
 
 from mmvit.recipes.networks import find_network
 from mmvit_backbones import get_model
 from mmvit_backbones.backbones import ReSwin
-from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.convert import convert_weights
 from mmvit_backbones.zoo.settings import setting
 from mmvit_backbones.zoo.source import open_weights
@@ -77,11 +75,6 @@ def test_weights_of_another_size_build_the_network_for_it():
     assert [setting(variant, weights=open_weights(source, variant)).backbone.get('img_size')
             for source in (True, '448', None)] == [
         448, 448, None]
-
-
-def test_unknown_tasks_are_refused():
-    with raises(UsageError, 'task', 'detection', 'dense'):
-        setting(VARIANTS['reswin_tiny'], 'detection')
 
 
 def test_a_network_may_have_the_name_of_one_of_mmpretrain(monkeypatch):

@@ -110,16 +110,6 @@ def test_configs_name_the_networks_of_this_package(framework):
     assert not [path for path in CONFIGS for name in taken if f"type='{name}'" in path.read_text()]
 
 
-def test_contradictory_figures_have_a_note():
-    """Contradictory results for a config and metric have a note in at least one row."""
-    figures = {}
-    for line in PUBLISHED:
-        figures.setdefault((line['config'], line['key']), []).append(line)
-    for (config, key), lines in figures.items():
-        if config and len({line['value'] for line in lines}) > 1:
-            assert any(line['note'] for line in lines), (config, key)
-
-
 @pytest.mark.parametrize('variant', VARIANTS.values(), ids=list(VARIANTS))
 def test_pages_name_variants_and_their_sources(variant):
     page = (ROOT / variant.family.docs).read_text()

@@ -62,20 +62,7 @@ class Reduced:
 def reader(request, monkeypatch):
     """Reads files as with the installed PyTorch, or as before PyTorch 2.6."""
     if request.param == 'old':
-        monkeypatch.setattr(versions, 'is_older', is_older_than_all)
-
-
-def is_older_than_all(version: str) -> bool:
-    return True
-
-
-def use_reader(is_old: bool) -> None:
-    """Reads files in this process as the fixture ``reader`` does."""
-    if is_old:
-        versions.is_older = is_older_than_all
-
-
-each_reader = pytest.mark.parametrize('is_old', [False, True], ids=['new', 'old'])
+        monkeypatch.setattr(versions, 'is_older', lambda version: True)
 
 
 def write_pickle(value: object, path: Path) -> None:
@@ -189,29 +176,21 @@ def test_safetensors_in_the_home_folder_are_read(tmp_path, monkeypatch, own_load
         assert load_for_mmengine(str(path))['state_dict']['weight'].sum() == 3
 
 
-def unread(path: Path, reason: int, **options) -> None:
-    """Expects that reading fails for a reason of the system."""
-    with raises(UnreadCheckpointError, path, os.strerror(reason)) as error:
-        read_file(path, **options)
-    assert 'corrupt' not in str(error.value)
-
-
-def read_without_files(archive: Path, other: Path, is_old: bool) -> None:
-    use_reader(is_old)
+def read_without_files(*paths: Path) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    for path in (archive, other):
+    for path in paths:
         read_file(path)  # imports what it needs
         resource.setrlimit(resource.RLIMIT_NOFILE, (0, most))
-        unread(path, errno.EMFILE)
+        with raises(UnreadCheckpointError, path, os.strerror(errno.EMFILE)) as error:
+            read_file(path)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-        read_file(path)
+        assert 'corrupt' not in str(error.value)
 
 
-@each_reader
-def test_too_many_open_files_are_no_damage(is_old, tmp_path):
+def test_too_many_open_files_are_no_damage(tmp_path):
     torch.save({}, tmp_path / 'a.pth')
     save_file({}, tmp_path / 'a.safetensors')
-    in_own_process(read_without_files, tmp_path / 'a.pth', tmp_path / 'a.safetensors', is_old)
+    in_own_process(read_without_files, tmp_path / 'a.pth', tmp_path / 'a.safetensors')
 
 
 @pytest.mark.parametrize('write, words', [

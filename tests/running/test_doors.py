@@ -119,13 +119,12 @@ def test_a_test_gives_what_the_frameworks_script_gives(trained, tmp_path):
         folder / 'ours/epoch_2.pth', '--out', work_dir / out, '--show-dir', work_dir / 'drawn'])
     metrics, predictions, drawn = results_of(tmp_path / 'ours', out)
     assert len(predictions) == 4 and all(values.size for values in predictions) and len(drawn) == 4
-    assert_same_results((metrics, predictions, drawn), results_of(tmp_path / 'theirs', out))
+    theirs = results_of(tmp_path / 'theirs', out)
+    assert (metrics, drawn) == (theirs[0], theirs[2]) and len(theirs[1]) == 4
+    assert all(map(np.array_equal, predictions, theirs[1]))
 
 
-Results = tuple[str, list[np.ndarray], dict[str, bytes]]
-
-
-def results_of(work_dir: Path, out: str) -> Results:
+def results_of(work_dir: Path, out: str) -> tuple[str, list[np.ndarray], dict[str, bytes]]:
     """Returns the metrics as JSON, in which NaN equals NaN, the predictions of each image, and the drawings by name."""
     file, = work_dir.glob('*/*.json')
     found = {key: value for key, value in json.loads(file.read_text()).items() if not key.endswith('time')}
@@ -139,11 +138,6 @@ def results_of(work_dir: Path, out: str) -> Results:
     else:
         predictions = [np.array(Image.open(path)) for path in sorted((work_dir / out).iterdir())]
     return json.dumps(found), predictions, drawn
-
-
-def assert_same_results(ours: Results, theirs: Results) -> None:
-    assert ours[0] == theirs[0] and ours[2] == theirs[2] and len(ours[1]) == len(theirs[1])
-    assert all(np.array_equal(*pair) for pair in zip(ours[1], theirs[1]))
 
 
 def test_work_dirs_to_resume(tmp_path):

@@ -1,7 +1,7 @@
 """Finds the network that a recipe or a comparison trains, and what a recipe must know about it."""
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from mmvit_backbones.backbones import Backbone
-from mmvit_backbones.errors import CheckpointError, UsageError, first_line
+from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.ops import plain_pytorch
 from mmvit_backbones.utils.file_access import check_file
 from mmvit_backbones.utils.initialization import loads_weights
@@ -28,6 +28,7 @@ from ..configs.files import read_config
 from ..frameworks.building import import_quietly
 from ..naming import OTHERS, kind_of
 from ..utils.distributed import warn
+from ..utils.faults import named
 
 RESNET50 = dict(type='mmdet.ResNet', depth=50, num_stages=4, out_indices=(0, 1, 2, 3), style='pytorch',
                 norm_cfg=dict(type='BN', requires_grad=True),
@@ -44,12 +45,14 @@ class Network:
 
     Args:
         name (str): Name for files and messages.
-        backbone (dict): Config of the backbone.
-        weights (Weights | None): Those that it starts from, where something tells them. Defaults to None.
+        backbone (dict): Config of the backbone, with what loads its weights.
+        weights (Weights | None): Those that it starts from; None for random ones, and for those that the training alone
+            reads.
         images (Normalization): How its images are normalized. Defaults to that of ImageNet.
         imports (tuple[str, ...]): Modules that register the backbone.
         image_size (tuple[int, int] | None): Height and width that images must have. Defaults to None: any.
         variant (Variant | None): The published network. Defaults to None: of another library, or from a config.
+        built (dict): The backbone without weights and its arguments, by device; networks that follow share it.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Network:
     imports: tuple[str, ...] = ('mmvit_backbones', )
     image_size: tuple[int, int] | None = None
     variant: Variant | None = None
+    built: dict[str, tuple[dict, nn.Module]] = field(default_factory=dict, repr=False)
 
     def find_maps(self, side: int = 448) -> list[tuple[int, int]]:
         """Returns the channels and the stride of each map of square images, whose side strides up to 64 divide."""
@@ -146,14 +150,26 @@ class Network:
         """Returns whether the network starts from weights."""
         return starts_from_weights(self.backbone)
 
+    @property
+    def prefix(self) -> str | None:
+        """Returns the prefix that selects the names of the backbone's weights, if one was given."""
+        return (self.backbone.get('init_cfg') or {}).get('prefix')
+
     def call_built(self, function: Callable[[Any], Any]) -> Any:
         """Returns what a function returns for the backbone, without weights, on the meta device or else on the CPU."""
-        try:
-            return call_unweighted(self.backbone, function)
-        except UsageError:
-            raise
-        except Exception as error:  # the arguments of a backbone can be wrong in any way
-            raise UsageError(f'{self.name}: the backbone cannot be built: {first_line(error)}') from error
+        own = {key: value for key, value in without_weights(self.backbone).items() if key != 'norm_eval'}
+
+        def result(device: str) -> Any:
+            with torch.device(device), torch.no_grad(), plain_pytorch():
+                if device not in self.built or self.built[device][0] != own:
+                    self.built[device] = own, MODELS.build(own)
+                return function(self.built[device][1])
+
+        with named(f'network {self.name}'):  # the arguments of a backbone can be wrong in any way
+            try:
+                return result('meta')
+            except RuntimeError:  # such as mmdet's Swin, whose constructor reads values of tensors
+                return result('cpu')
 
 
 def starts_from_weights(backbone: Mapping[str, Any]) -> bool:
@@ -161,23 +177,10 @@ def starts_from_weights(backbone: Mapping[str, Any]) -> bool:
     return bool(backbone.get('pretrained')) or loads_weights(backbone.get('init_cfg'))
 
 
-def call_unweighted(config: Mapping[str, Any], function: Callable[[Any], Any]) -> Any:
-    """Returns what a function returns for a backbone or a model, without weights, on the meta device or the CPU."""
-    def result(device: str) -> Any:
-        with torch.device(device), torch.no_grad(), plain_pytorch():
-            return function(MODELS.build(without_weights(config)))
-
-    try:
-        return result('meta')
-    except RuntimeError:  # such as mmdet's Swin, whose constructor reads values of tensors
-        return result('cpu')
-
-
 def without_weights(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the config of a backbone, or of a model with one, that loads nothing."""
-    kept = {key: value for key, value in config.items()
+    """Returns the config of a backbone, or of a model without one, that loads nothing."""
+    return {key: value for key, value in config.items()
             if key != 'pretrained' and not (key == 'init_cfg' and loads_weights(value))}
-    return {**kept, 'backbone': without_weights(kept['backbone'])} if 'backbone' in kept else kept
 
 
 def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True, settings: Purpose = 'dense'
@@ -279,12 +282,10 @@ def find_other(name: str, backbone: dict, images: Normalization | None, imports:
     if not pretrained:
         backbone = without_weights(backbone)
     named = pretrained if isinstance(pretrained, str) else named_by(backbone)
-    unloaded = Network(name, backbone, None)
     weights = None if in_timm and str(named).endswith(JAX) else open_weights(named, own)
-    if isinstance(pretrained, str):
-        backbone |= start_from(weights, unloaded, in_timm, own is not None) if weights else start_from_jax(
-            unloaded, pretrained)
     found = Network(name, backbone, weights, images or IMAGENET, tuple(dict.fromkeys(modules)))
+    if isinstance(pretrained, str):
+        found = replace(found, backbone=backbone | start_from(weights, pretrained, found, own is not None))
     theirs = setting(own, 'dense', weights).images if own else weights and weights.images
     if in_timm:
         size, cfg = found.call_built(lambda network: (network.image_size, network.model.pretrained_cfg))
@@ -302,8 +303,19 @@ def named_by(backbone: Mapping[str, Any]) -> str | None:
     return named if named and not named.startswith(WEB) else None
 
 
-def start_from(weights: Weights, network: Network, in_timm: bool, is_own: bool) -> dict[str, Any]:
-    """Returns the arguments with which a backbone in a config starts from weights."""
+def start_from(weights: Weights | None, file: str, network: Network, is_own: bool) -> dict[str, Any]:
+    """Returns the arguments with which a backbone in a config starts from weights; None: from a file of JAX for timm.
+
+    Raises:
+        UsageError: If timm converts no file of JAX to the network, or there is no such file.
+    """
+    in_timm = type_name(network.backbone) == 'TimmBackbone'
+    if weights is None:
+        check_file(file, 'checkpoint')
+        if not network.call_built(lambda built: hasattr(built.model, 'load_pretrained')):
+            raise UsageError(f'pretrained must be no file of JAX for timm:{network.name}, as timm converts none to it, '
+                             f'got {file}')
+        return dict(pretrained=True, pretrained_cfg_overlay=dict(file=file, custom_load=True))
     checkpoint = weights.checkpoint or {}
     if in_timm and not any(name.startswith(('.backbone.model.', '.model.')) for name in names_in(checkpoint)):
         if averaged := [key for key in AVERAGED if key in checkpoint][:1]:
@@ -314,16 +326,3 @@ def start_from(weights: Weights, network: Network, in_timm: bool, is_own: bool) 
     own = network.call_built(lambda built: list(built.state_dict()))
     prefixes = [prefix for prefix in find_prefixes(weights.state, own) if prefix]
     return dict(init_cfg=init_of(weights, **(dict(prefix=prefixes[0]) if prefixes else {})))
-
-
-def start_from_jax(network: Network, file: str) -> dict[str, Any]:
-    """Returns the arguments with which a network of timm starts from a file of JAX.
-
-    Raises:
-        UsageError: If timm converts none to it, or there is no such file.
-    """
-    check_file(file, 'checkpoint')
-    if not network.call_built(lambda built: hasattr(built.model, 'load_pretrained')):
-        raise UsageError(f'pretrained must be no file of JAX for timm:{network.name}, as timm converts none to it, got '
-                         f'{file}')
-    return dict(pretrained=True, pretrained_cfg_overlay=dict(file=file, custom_load=True))

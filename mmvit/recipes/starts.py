@@ -25,7 +25,7 @@ from ..frameworks.building import use_framework
 from ..running.run_folder import START
 from ..utils.distributed import warn
 from ..utils.faults import quiet
-from .networks import Network, call_unweighted, without_weights
+from .networks import Network, without_weights
 
 
 class Start(NamedTuple):
@@ -57,9 +57,14 @@ def find_start(network: Network, cfg: Config, classes: Sequence[str], folder: st
     """
     use_framework(cfg.default_scope)
     network = replace(network, backbone=cfg.to_dict()['model']['backbone'])
+
+    def find(backbone: nn.Module) -> Start:
+        model = MODELS.build({**deepcopy(without_weights(cfg.model)), 'backbone': dict(type=nn.Identity)})
+        model.backbone = backbone
+        return start_of(model, network, classes, folder)
+
     with quiet():
-        return call_unweighted(deepcopy(cfg.model),  # which detectors change
-                               lambda model: start_of(model, network, classes, folder))
+        return network.call_built(find)
 
 
 def start_of(model: Any, network: Network, classes: Sequence[str], folder: str) -> Start:
@@ -67,8 +72,8 @@ def start_of(model: Any, network: Network, classes: Sequence[str], folder: str) 
     if weights and 'meta' in (weights.checkpoint or {}) and (start := start_whole(model, weights, classes, folder)):
         return start
     own = [name for name, _ in model.named_parameters()]
-    loaded = {f'backbone.{name}' for name in loaded_in(model.backbone, network)}
-    if weights and not prefix_of(network) and loads_weights(getattr(getattr(model, 'neck', None), 'init_cfg', None)):
+    loaded = {f'backbone.{name}' for name in loaded_in(network)}
+    if weights and not network.prefix and loads_weights(getattr(getattr(model, 'neck', None), 'init_cfg', None)):
         loaded |= {f'neck.{name}' for name in plan(model.neck, strip_prefix(weights.state, 'neck.')).loaded}
     new = [name for name in own if name not in loaded]
     frozen = [name for name in new if name.startswith('backbone.') and model.get_parameter(name).ndim > 1
@@ -99,27 +104,24 @@ def start_whole(model: nn.Module, weights: Weights, classes: Sequence[str], fold
     return Start(str(file), names_of_parts([name for name in model.state_dict() if name not in kept], kept))
 
 
-def prefix_of(network: Network) -> str | None:
-    """Returns the prefix that selects the names of a backbone's weights, if one was given."""
-    return (network.backbone.get('init_cfg') or {}).get('prefix')
-
-
-def loaded_in(backbone: Any, network: Network) -> list[str]:
+def loaded_in(network: Network) -> list[str]:
     """Returns the names of a backbone's weights that its initialization loads; all of them, where nothing tells."""
-    weights = network.weights
-    checkpoint = weights and weights.checkpoint
-    if type_name(network.backbone) == 'TimmBackbone' and network.backbone.get('pretrained'):
+    weights, backbone = network.weights, network.call_built(lambda built: built)
+    checkpoint, in_timm = weights and weights.checkpoint, type_name(network.backbone) == 'TimmBackbone'
+    if in_timm and network.backbone.get('pretrained'):
         if network.backbone.get('pretrained_cfg_overlay'):
             with torch.device('cpu'):
                 MODELS.build(network.backbone)  # refuses a file that lacks weights, before the training
         return backbone.names_of_weights()
     if not weights or not checkpoint:
         return [name for name, _ in backbone.named_parameters()]
-    prefix = prefix_of(network)
-    if isinstance(backbone, Backbone) or type_name(network.backbone) == 'TimmBackbone':
-        return fit(backbone, find_weights(backbone, checkpoint, weights.source, prefix), 'all', weights.source).loaded
-    with torch.device('cpu'):  # initial values tell what is random
-        model = nn.ModuleDict(dict(backbone=MODELS.build(without_weights(network.backbone))))
-        state = strip_prefix(weights.state, prefix or '')
-        fitted = fit(model, {f'backbone.{name}': x for name, x in state.items()}, 'the backbone', weights.source)
+    if isinstance(backbone, Backbone) or in_timm:
+        found = find_weights(backbone, checkpoint, weights.source, network.prefix)
+        return fit(backbone, found, 'all', weights.source).loaded
+    state = strip_prefix(weights.state, network.prefix or '')
+    if plan(backbone, state).new:
+        with torch.device('cpu'):  # initial values tell what is random
+            backbone = MODELS.build(without_weights(network.backbone))
+    fitted = fit(nn.ModuleDict(dict(backbone=backbone)), {f'backbone.{name}': x for name, x in state.items()},
+                 'the backbone', weights.source)
     return [name.removeprefix('backbone.') for name in fitted.loaded]

@@ -86,7 +86,7 @@ def test_a_prefix_of_a_framework_for_trainings_is_found(tmp_path):
     weights = {name: x + 1 for name, x in MODELS.build(network).state_dict().items()}
     torch.save(dict(state_dict={f'net.{name}': x for name, x in weights.items()} | {'fc.bias': torch.ones(2)}), file)
     found = find_network(network, file, 'classification')
-    assert sorted(loaded_in(None, found)) == sorted(name for name in weights if not name.endswith('tracked'))
+    assert sorted(loaded_in(found)) == sorted(name for name in weights if not name.endswith('tracked'))
     backbone = MODELS.build(found.backbone)
     with safe_loading():
         backbone.init_weights()

@@ -130,14 +130,14 @@ class ProgressHook(Hook):
         self.best.update(new)
         self.tables.clear()
         task = task_of(runner.cfg)
-        keys = {task.metric: '', **self.keys_of_best()}
+        keys = {task.metric: '', **self.keys_of_best(runner)}
         if values := [f'{task.show(name, metrics[name])}{", the best so far" * (key in new)}'
                       for name, key in keys.items() if metrics and name in metrics]:
             self.print(f'validation  {moment}  {"  ".join(values)}')
 
     def after_train(self, runner: Runner) -> None:
         task, loop = task_of(runner.cfg), runner.val_loop
-        for name, key in self.keys_of_best().items():
+        for name, key in self.keys_of_best(runner).items():
             if key in self.best and loop:
                 few = count_if_few(loop.dataloader.dataset)
                 score, (path, moment, tables) = runner.message_hub.get_info(f'best_score{key[9:]}'), self.best[key]
@@ -146,9 +146,15 @@ class ProgressHook(Hook):
                 self.print(f'best        {task.show(name, score)} after {moment}: {short_path(path)}',
                            *(about_last if few and last != score else []), *tables)
 
-    def keys_of_best(self) -> dict[str, str]:
-        """Returns the metrics that select the best checkpoints, and the keys of these in MMEngine's message hub."""
-        names = self.saver.key_indicators if self.saver else []
+    def keys_of_best(self, runner: Runner) -> dict[str, str]:
+        """Returns the metrics that select the best checkpoints, and the keys of these in MMEngine's message hub.
+
+        'auto' is the first metric of a validation, which also one before ``--resume`` may have been.
+        """
+        first = [key.removeprefix('val/') for key in runner.message_hub.log_scalars
+                 if key.startswith('val/') and not key.endswith('time')][:1]
+        names = [name for each in (self.saver.key_indicators if self.saver else ())
+                 for name in (first if each == 'auto' else [each])]
         return {name: f'best_ckpt_{name}' if len(names) > 1 else 'best_ckpt' for name in names}
 
 

@@ -154,6 +154,15 @@ def test_warnings_are_shown_and_prints_of_metrics_are_not(tmp_path, capsys):
         assert best == [f'acc {acc} after epoch 3'.split(), 'iou 0.375 after epoch 1'.split()]
 
 
+def test_the_metric_of_auto_is_named_where_nothing_is_left_to_train(tmp_path, capsys):
+    saves = dict(checkpoint=dict(type='CheckpointHook', interval=1, save_best='auto', rule='greater'))
+    tests = dict(val_dataloader=loader_of(), val_cfg={}, default_hooks=saves, val_evaluator=Evaluator(Accuracy()))
+    texts = [shown_of(tmp_path, capsys, **tests),
+             shown_of(tmp_path, capsys, **tests, resume=True, load_from=str(tmp_path / 'epoch_3.pth'))]
+    for text in texts:
+        assert [line.split()[1:3] for line in text.splitlines() if line.startswith('best ')] == [['acc', '0.875']]
+
+
 class Falling(BaseMetric):
     """Has a box AP that is the highest after the first epoch."""
 

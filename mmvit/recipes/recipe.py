@@ -14,6 +14,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
 
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.openmmlab_models import type_name
 
 from ..configs.backbone import setting_of
 from ..configs.files import is_config, merge_options
@@ -181,7 +182,7 @@ def summary(cfg: Config) -> list[str]:
         'classes': classes and f'{len(classes)}: {", ".join(classes[:5])}{", ..." if len(classes) > 5 else ""}',
         'image size': sides and f'{sides[0]} x {sides[1]} ({about_sides})',
         'length': describe_length(cfg, counts.get('training')),
-        'rate': f'{cfg.optim_wrapper.optimizer.type}, {describe_rate(cfg.optim_wrapper, is_frozen)}; '
+        'rate': f'{cfg.optim_wrapper.optimizer.type}, {describe_rate(cfg, is_frozen)}; '
                 f'{precision_of(cfg.optim_wrapper)}',
         'maps': task.name != 'classifier' and 'out_indices' in backbone
                 and f'out_indices {backbone["out_indices"]} of the backbone',
@@ -192,30 +193,44 @@ def summary(cfg: Config) -> list[str]:
 
 
 def describe_length(cfg: Config, images: int | None) -> str:
-    """Returns the length of a training, with the steps of an epoch where the number of its images is known."""
-    per_step = cfg.train_dataloader.batch_size * (cfg.get(RECIPE) or {}).get('processes', 1)  # of all processes
+    """Returns the length of a training, with the steps of an epoch where the number of its images tells it."""
+    loader, per_step = cfg.train_dataloader, images_per_step(cfg)
     unit = 'epoch' if 'max_epochs' in cfg.train_cfg else 'step'
     length = count(cfg.train_cfg.get('max_epochs') or cfg.train_cfg.max_iters, unit)
-    if unit == 'epoch' and images:
+    drops_last = any(part.get('drop_last') for part in (loader, loader.get('batch_sampler') or {}))
+    if unit == 'epoch' and images and not drops_last:
         length += f' of {count(math.ceil(images / per_step), "step")}'
     interval = count(cfg.train_cfg.get('val_interval', 1), unit)
-    return f'{length} of {count(per_step, "image")}; validation every {interval}'
+    return f'{length} of {count(per_step, "image")}' + (f'; validation every {interval}' if cfg.get('val_cfg') else '')
 
 
-def describe_rate(wrapper: Any, is_frozen: bool) -> str:
-    """Returns the rates of an optimizer wrapper at their peak."""
-    rate, about = float(wrapper.optimizer['lr']), wrapper.get('paramwise_cfg') or {}
+def images_per_step(cfg: Config) -> int:
+    """Returns the number of images of a step of all processes."""
+    return cfg.train_dataloader.batch_size * (cfg.get(RECIPE) or {}).get('processes', 1)
+
+
+def describe_rate(cfg: Config, is_frozen: bool) -> str:
+    """Returns the rates of a training at their peak."""
+    wrapper, scaling = cfg.optim_wrapper, cfg.get('auto_scale_lr') or {}
+    factor = images_per_step(cfg) / scaling['base_batch_size'] if scaling.get('enable') else 1
+    is_plain = wrapper.get('constructor', 'Default').startswith('Default')  # which knows neither setting
+    schedulers = [each for each in cfg.get('param_scheduler') or () if isinstance(each, dict)]
+    cycles = [each['eta_max'] for each in schedulers if 'eta_max' in each]  # of all layers
+    rate = max(cycles, default=factor * float(wrapper.optimizer['lr']))
+    about = {} if is_plain or cycles else wrapper.get('paramwise_cfg') or {}
+    own = (wrapper.get('paramwise_cfg') or {}).get('custom_keys') or {}
     mult, decay = (1 if is_frozen else about.get(name, 1) for name in ('pretrained_mult', 'decay_rate'))
     return (f'{rate:.3g} at its peak'
             + (f' for new layers, {rate * mult:.3g} for pretrained ones' if mult != 1 else '')
-            + (f', times {decay:g} from each layer to the one before it' if decay != 1 else ''))
+            + (f', times {decay:g} from each layer to the one before it' if decay != 1 else '')
+            + (', others by paramwise_cfg.custom_keys' if any('lr_mult' in each for each in own.values()) else ''))
 
 
 def source_of(cfg: Config, backbone: Mapping[str, Any]) -> str:
     """Returns what names the weights from which a config starts."""
     if cfg.get('load_from'):
         is_start = osp.basename(cfg.load_from) == START
-        trained = cfg.recipe.get('pretrained', cfg.load_from) if cfg.get(RECIPE) else cfg.load_from
+        trained = (cfg.get(RECIPE) or {}).get('pretrained') or cfg.load_from
         return f'the whole model of {trained}' + (', but its last layers' if is_start else '')
     overlay = backbone.get('pretrained_cfg_overlay') or {}  # of timm
     named = (backbone.get('init_cfg') or {}).get('checkpoint') or overlay.get('file')
@@ -223,9 +238,10 @@ def source_of(cfg: Config, backbone: Mapping[str, Any]) -> str:
 
 
 def size_of_images(cfg: Config) -> tuple[int, ...]:
-    """Returns the sides of the crops of a training, or else of its largest images; empty if its steps do not tell."""
+    """Returns the sides of the padded crops of a training, or of its largest images; empty if its steps do not tell."""
     steps = [step for part in datasets_of(cfg, 'train') for step in part.get('pipeline', ())]
-    sizes = [step['crop_size'] for step in steps if 'crop_size' in step] or [
+    padded = [step['size'][::-1] for step in steps if type_name(step) == 'Pad' and step.get('size')]
+    sizes = [*padded, *(step['crop_size'] for step in steps if 'crop_size' in step)] or [
         size for step in steps for size in step.get('scales', [step['scale']] if 'scale' in step else [])]
     size = max(sizes, key=np.prod, default=())
     return (size, size) if isinstance(size, int) else tuple(size)
@@ -233,9 +249,13 @@ def size_of_images(cfg: Config) -> tuple[int, ...]:
 
 def count_images(run: RunFolder) -> dict[str, int]:
     """Returns the numbers of training and validation images; empty if they are not recorded."""
-    limits = {f'{split}ing' if split == 'train' else 'validation': datasets_of(run.config, split)[0].get('indices')
-              for split in ('train', 'val') if datasets_of(run.config, split)}
-    return {part: min(number, abs(limits.get(part) or number)) for part, number in run.counts.items()}
+    found = {}
+    for split, part in ('train', 'training'), ('val', 'validation'):
+        for dataset in datasets_of(run.config, split)[:1] if part in run.counts else ():
+            some = dataset.get('indices') or run.counts[part]
+            if not dataset.get('filter_cfg') and not run.config[f'{split}_dataloader'].get('num_batch_per_epoch'):
+                found[part] = min(run.counts[part], abs(some) if isinstance(some, int) else len(some))
+    return found
 
 
 def precision_of(wrapper: Mapping[str, Any]) -> str:

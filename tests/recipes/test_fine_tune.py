@@ -480,11 +480,17 @@ def test_a_setting_of_an_argument_is_no_option_beside_a_network_and_a_folder(nam
     ('class_folder', {'optim_wrapper.optimizer.type': 'SGD', 'train_cfg.val_interval': 2,
                       'train_dataloader.dataset.pipeline.1.scale': 96, 'train_dataloader.dataset.indices': 32},
      ['SGD', 'every 2 epochs', '96 x 96', '32 training images', 'of 2 steps of 16 images']),
+    ('class_folder', {'load_from': 'own.pth', 'val_dataloader': None, 'val_cfg': None, 'val_evaluator': None,
+                      'train_dataloader.drop_last': True, 'auto_scale_lr.enable': True,
+                      'auto_scale_lr.base_batch_size': 4, 'optim_wrapper.optimizer.lr': .01,
+                      'optim_wrapper.paramwise_cfg.custom_keys': {'head': dict(lr_mult=2.)}},
+     ['the whole model of own.pth', ': 240 training images', 'epochs of 16 images', ', 0.04 at its peak, others by']),
     ('coco_folder', {'model.roi_head.mask_head.conv_out_channels': 256, 'optim_wrapper.paramwise_cfg.decay_rate': .7},
      ['rest_lite, Mask R-CNN', 'times 0.7']),
     ('seg_folder', {'model.backbone.out_indices': (0, 1, 2, 3), 'optim_wrapper.dtype': 'bfloat16',
-                    'train_dataloader.dataset.pipeline.3.crop_size': (64, 96), 'optim_wrapper.type': 'AmpOptimWrapper'},
-     ['64 x 96', 'bfloat16', '(0, 1, 2, 3)'])])
+                    'train_dataloader.dataset.pipeline.3.crop_size': (64, 96), 'optim_wrapper.type': 'AmpOptimWrapper',
+                    'train_dataloader.dataset.pipeline.6.size': (96, 80)},
+     ['80 x 96', 'bfloat16', '(0, 1, 2, 3)'])])
 def test_the_summary_says_what_trains(task, options, words, tmp_path):
     given = FineTuning(network='rest_lite', pretrained=False, light=task == 'coco_folder', check_files=False,
                        work_dir=str(tmp_path / 'run'), **{task: FOLDERS[task]})

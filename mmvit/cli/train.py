@@ -47,7 +47,7 @@ def get_parser() -> ArgumentParser:
 
 
 def run(args: Namespace) -> None:
-    from ..recipes.command import check_difference, find_fine_tuning, prepare_fine_tuning
+    from ..recipes.command import find_fine_tuning, prepare_fine_tuning
     from ..running import shorthand_options, training_config
     from ..running.openmmlab_scripts import open_training
     from ..running.prepare import prepare_training
@@ -61,9 +61,8 @@ def run(args: Namespace) -> None:
         if given is not None:
             return prepare_fine_tuning(given, named, processes=processes, check=args.check, **options)
         run = open_training(args.config, args.work_dir, args.resume)
-        check_difference(named, run)
         options.pop('config')
-        return nullcontext(prepare_training(run, processes=processes, check=args.check, **options))
+        return nullcontext(prepare_training(run, processes=processes, check=args.check, given=named, **options))
 
     launch(args, prepare, partial(go, args))
 

@@ -16,7 +16,6 @@ from ..utils.distributed import warn
 from .augmentation import check_pipeline, use_flips
 from .other_scopes import drawing_hook, dump_predictions
 
-HAS_HALF_KERNELS_ON_CPUS = False
 TAKES_ANY_SIZE = True
 MERGED = 100  # objects of an image in an augmented test
 FLIPPED_BOXES = dict(type='PackDetInputs', meta_keys=(

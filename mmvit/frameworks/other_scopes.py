@@ -12,7 +12,6 @@ from ..utils.config_parts import find, metrics_of
 from .tasks import FRAMEWORKS
 
 APPLIES_OPTIONS_LAST = False  # after all else that a script sets
-HAS_HALF_KERNELS_ON_CPUS = True
 TAKES_ANY_SIZE = False  # of the images, with the same masks; others have targets of a size, such as heatmaps
 SUFFIXES = '.pkl', '.pickle'
 collate = pseudo_collate  # of samples to a batch of the model's test_step

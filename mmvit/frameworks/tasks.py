@@ -15,7 +15,6 @@ class Task(NamedTuple):
         name (str): What is trained.
         output (str): What that does, in predictions and exported files.
         settings (str): Which of the settings of a network it takes (:mod:`mmvit_backbones.zoo.settings`).
-        config (str): What the name of a network's config for it begins with.
         framework (str): Who trains it.
         argument (str): Argument of functions for its folder.
         metric (str): Metric that selects the best checkpoint.
@@ -29,7 +28,6 @@ class Task(NamedTuple):
     name: str
     output: str
     settings: 'Purpose'
-    config: str
     framework: str
     argument: str
     metric: str
@@ -45,15 +43,15 @@ class Task(NamedTuple):
 
 
 CLASSIFIER = Task(
-    'classifier', output='classification', settings='classification', config='imagenet', framework='mmpretrain',
+    'classifier', output='classification', settings='classification', framework='mmpretrain',
     argument='class_folder', metric='accuracy/top1', unit='top-1, %', factor=1, size=(224, 224),
     visualizer='UniversalVisualizer', drawing_hook='VisualizationHook')
 DETECTOR = Task(
-    'detector', output='detection', settings='dense', config='mask_rcnn', framework='mmdet', argument='coco_folder',
+    'detector', output='detection', settings='dense', framework='mmdet', argument='coco_folder',
     metric='coco/bbox_mAP', unit='box AP, %', factor=100, size=(800, 1333), visualizer='DetLocalVisualizer',
     drawing_hook='DetVisualizationHook')
 SEGMENTER = Task(
-    'segmenter', output='segmentation', settings='dense', config='upernet', framework='mmseg', argument='seg_folder',
+    'segmenter', output='segmentation', settings='dense', framework='mmseg', argument='seg_folder',
     metric='mIoU', unit='mIoU, %', factor=1, size=(512, 512), visualizer='SegLocalVisualizer',
     drawing_hook='SegVisualizationHook')
 TASKS = CLASSIFIER, DETECTOR, SEGMENTER

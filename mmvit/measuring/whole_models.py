@@ -56,10 +56,6 @@ def measure_whole_models(names: Sequence[str], size: int | Sequence[int] | None,
     task, = tasks
     sides = height_and_width(task.size if size is None else size)
     rows, at = [], find_device(device)
-    has_half_kernels = all(frameworks.of(cfg).HAS_HALF_KERNELS_ON_CPUS for cfg in cfgs.values())
-    if not has_half_kernels and at.type == 'cpu' and precision != 'float32':
-        raise UsageError(f'precision {precision} of {task.name}s needs a GPU, because mmcv has no kernels for it on '
-                         'CPUs')
     with measuring(threads), torch.cuda.device(at) if at.type == 'cuda' else nullcontext():
         for name, cfg in cfgs.items():
             row: dict[str, Any] = dict(model=Path(name).stem)

@@ -7,21 +7,16 @@ from types import MappingProxyType
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.device import get_device
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.zoo.variants import VARIANTS
 
-from ..configs.files import named_configs
-from ..fine_tuning import FIELDS, OPTIONS, FineTuning, find_difference, setting_of, with_option
-from ..frameworks.tasks import TASKS, find_task
+from ..fine_tuning import FIELDS, OPTIONS, FineTuning, setting_of, with_option
+from ..frameworks.tasks import TASKS
 from ..naming import resolve
 from ..running.openmmlab_scripts import tracker_options
 from ..running.prepare import prepare_training
 from ..running.run_folder import RunFolder, open_resumed
 from ..running.work_dir import holds_training, reserve_work_dir
-from ..utils.config_parts import find
-from ..utils.devices import has_mixed_precision
 from .folder import plan_fine_tuning
 from .recipe import name_work_dir, summary
 
@@ -47,11 +42,9 @@ def find_fine_tuning(config: str, given: Mapping[str, Any], data_root: str | Non
     kind = resolve(config, 'train')
     if kind == 'network':
         if not any(given.get(task.argument) for task in TASKS):
-            detector = f'{find_task("detector").config}_{VARIANTS[config].short_name}' if config in VARIANTS else ''
-            example = f', e.g. {detector}' if detector in named_configs() else ''
             raise UsageError(f'{config} is a network; its task follows from the data: pass '
                              'class_folder (--class-folder), coco_folder (--coco-folder) or seg_folder (--seg-folder), '
-                             f'or the name of a config{example}')
+                             'or the name of a config')
         if data_root:
             raise UsageError('data_root (--data-root) is for a config; a network is trained on a folder')
         if launcher != 'none':
@@ -60,10 +53,6 @@ def find_fine_tuning(config: str, given: Mapping[str, Any], data_root: str | Non
                              'RUN/recipe/NAME.py for N processes, which '
                              f'mmvit train RUN/recipe/NAME.py --launcher {launcher} starts')
         check_keys(options)
-        precision = given.get('precision')
-        if precision in ('float16', 'bfloat16') and not has_mixed_precision():
-            option = '--amp' if precision == 'float16' else '--bf16'
-            raise UsageError(f'precision={precision} ({option}): MMEngine has no mixed precision on {get_device()}')
         return FineTuning(network=config, **given)
     if own and kind == 'config':
         option = 'pretrained=False (--no-pretrained)' if given[own[0]] is False else with_option(own[0])
@@ -112,29 +101,8 @@ def prepare_fine_tuning(given: FineTuning, named: Mapping[str, Any], *, processe
             print(*summary(config), f'config      {config.filename}', sep='\n', flush=True)
         else:
             run = open_resumed(work_dir, resume)
-            check_difference(dict(named, network=given.network), run)
             moved = osp.realpath(folder) != osp.realpath(run.data_folder)
             others = {name: value for name, value in others.items() if name in ('seed', 'precision', 'compile')}
             others |= dict(cfg_options=options, tensorboard=tensorboard, wandb=wandb,
-                           data_root=folder if moved else None)
+                           data_root=folder if moved else None, given=dict(named, network=given.network))
         yield prepare_training(run, processes=processes, check=check, checks_data=not is_new, resume=resume, **others)
-
-
-def check_difference(given: Mapping[str, Any], run: RunFolder) -> None:
-    """Raises UsageError if an argument of a fine-tuning differs from that of the training that goes on.
-
-    One that was not given may have the value that the recipe chose.
-    """
-    given = {name: value for name, value in given.items()
-             if value not in [find(run.config, key) for key in FIELDS[name].metadata['keys']]}
-    if not run.is_recipe:
-        own = [name for name in given if not FIELDS[name].metadata.get('is_of_run')]
-        if own:
-            raise UsageError(f'{with_option(own[0])} is for a network and a folder, and {run.config.work_dir} is the '
-                             'training of a config')
-    elif found := find_difference(given, run.given):
-        name, before, value = found
-        what = f'{name}={before}' if before is not None else f'no {name}'
-        raise UsageError(f'work dir {run.config.work_dir} holds a training with {what}, which resuming cannot change, '
-                         f'got {name}={value}; the same command without it, with another work_dir (--work-dir), trains '
-                         'with it from the start')

@@ -1,6 +1,7 @@
 """Does to configs what the scripts of their frameworks do by their options."""
 import os.path as osp
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from mmengine.config import Config
@@ -17,7 +18,7 @@ from ..configs.settings import TRACKERS
 from ..frameworks.tasks import TASKS
 from ..naming import resolve
 from ..utils.config_parts import LOADERS, SPLITS, find, metrics_of
-from .changes import tell_changes
+from .changes import check_changes
 from .run_folder import RunFolder, open_resumed, resumed_checkpoint
 
 TRAINING = 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper'
@@ -26,7 +27,8 @@ TESTING = 'model', 'test_dataloader', 'test_cfg', 'test_evaluator'
 
 def training_config(config: str | Config | RunFolder, *, work_dir: str | None = None, resume: str | bool = False,
                     precision: str | None = None, auto_scale_lr: bool = False,
-                    cfg_options: Mapping[str, Any] | None = None, launcher: str = 'none', **shorthands) -> Config:
+                    cfg_options: Mapping[str, Any] | None = None, launcher: str = 'none',
+                    given: Mapping[str, Any] = MappingProxyType({}), **shorthands) -> Config:
     """Returns the config that ``tools/train.py`` of the config's framework hands to the runner.
 
     Args:
@@ -42,6 +44,7 @@ def training_config(config: str | Config | RunFolder, *, work_dir: str | None = 
         auto_scale_lr (bool): Whether to scale the learning rate by the batch size. Defaults to False.
         cfg_options (Mapping | None): Settings that replace the config's, such as ``{'train_cfg.max_epochs': 1}``.
         launcher (str): Launcher that started the processes: 'none', 'pytorch', 'slurm' or 'mpi'.
+        given (Mapping): Arguments of :func:`fine_tune` that were given to go on with a training. Defaults to none.
         **shorthands: Arguments of :func:`shorthand_options`, which add to ``cfg_options``.
 
     Raises:
@@ -55,7 +58,7 @@ def training_config(config: str | Config | RunFolder, *, work_dir: str | None = 
     framework = frameworks.of(cfg)
     if not framework.APPLIES_OPTIONS_LAST:
         merge_options(cfg, cfg_options)
-    _set_run(cfg, work_dir, launcher)
+    cfg.launcher, cfg.work_dir = launcher, work_dir or work_dir_of(cfg)
     if precision == 'float16':
         framework.use_float16(cfg.optim_wrapper)
     if resume:
@@ -71,7 +74,7 @@ def training_config(config: str | Config | RunFolder, *, work_dir: str | None = 
     framework.set_loaders(cfg, LOADERS, persistent_workers=True)
     check_parts(cfg, TRAINING)
     if cfg.get('resume') and cfg.get('load_from'):
-        tell_changes(cfg, run.checkpoint if run.file == cfg.load_from else None)
+        check_changes(cfg, run.checkpoint if run.file == cfg.load_from else None, given)
     return cfg
 
 
@@ -137,7 +140,7 @@ def testing_config(config: str | Config, checkpoint: str, *, work_dir: str | Non
     framework = frameworks.of(cfg)
     if not framework.APPLIES_OPTIONS_LAST:
         merge_options(cfg, cfg_options)
-    _set_run(cfg, work_dir or test_dir_of(cfg), launcher)
+    cfg.launcher, cfg.work_dir = launcher, work_dir or test_dir_of(cfg)
     cfg.load_from, cfg.resume = find_checkpoint(checkpoint), False
     if wait_time is not None and not show:
         raise UsageError(f'wait_time needs show (--show), got {wait_time:g} without it')
@@ -190,10 +193,6 @@ def tracker_options(visualizer: str, tensorboard: bool = False, wandb: bool = Fa
     backends = ['TensorboardVisBackend'] * tensorboard + ['WandbVisBackend'] * wandb
     return {'visualizer.type': visualizer,
             'visualizer.vis_backends': [dict(type=name) for name in ('LocalVisBackend', *backends)]} if backends else {}
-
-
-def _set_run(cfg: Config, work_dir: str | None, launcher: str) -> None:
-    cfg.launcher, cfg.work_dir = launcher, work_dir or work_dir_of(cfg)
 
 
 def work_dir_of(cfg: Config) -> str:

@@ -113,7 +113,7 @@ def prepare_test(config: str, checkpoint: str | None, *, with_data: Callable[...
         check_file(weights, 'model')
     elif check:
         rehearse(cfg, is_test=True)
-    else:
+    elif run.file != cfg.load_from:
         read_checkpoint(cfg.load_from, mmap=True)  # a damaged one is refused before anything is written
     return cfg
 

@@ -137,7 +137,7 @@ def test_a_network_has_no_data_root(tmp_path):
     ('mmseg', 'model.auxiliary_head.in_channels=300', ['model.auxiliary_head', 300, 384]),
     ('mmseg', 'model.decode_head.in_channels=[96,192,384]', ['model cannot be used', 'in_channels']),
     ('mmdet', 'model.backbone.depth=3', ['model cannot be used', 'depth']),
-    ('mmpretrain', 'model.backbone.in_channels=4', ['model.backbone.in_channels', 4, 'data_preprocessor.mean', 3]),
+    ('mmpretrain', 'model.backbone.in_channels=4', ['model.backbone', 'training step', 4, 3]),
     ('mmseg', 'model.decode_head.num_classes=3', ['model.decode_head.num_classes', 3, 11, 'sky']),
     ('mmdet', 'model.roi_head.bbox_head.num_classes=3', ['model.roi_head.bbox_head.num_classes', 3, 4, 'person']),
     ('mmpretrain', 'model.head.num_classes=2', ['model.head.num_classes', 2, 5, 'daisy']),
@@ -192,11 +192,9 @@ def test_what_cannot_be_used_is_refused_before_the_first_step(lines, words, tmp_
 @pytest.mark.skipif(torch.cuda.is_available(), reason='mixed precision runs on this machine')
 @pytest.mark.parametrize('option', ['--amp', '--bf16'])
 def test_mixed_precision_needs_a_gpu(option, tmp_path):
-    with raises(UsageError, option, 'cpu'):
-        call('train', 'rest_lite', '--class-folder', FLOWERS, '--no-pretrained', option, '--work-dir', tmp_path / 'run')
-    assert not (tmp_path / 'run').exists()
-    with raises(UsageError, 'optim_wrapper', 'gpu'):
-        call('train', TINY, option, '--check', '--work-dir', tmp_path / 'run')
+    for given in (['rest_lite', '--class-folder', FLOWERS, '--no-pretrained', '--size', '32'], [TINY]):
+        with raises(UsageError, 'optim_wrapper', 'gpu'):
+            call('train', *given, option, '--check', '--work-dir', tmp_path / 'run')
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='mixed precision needs a GPU')

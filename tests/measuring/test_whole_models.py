@@ -52,7 +52,6 @@ def test_a_step_of_a_training_in_its_work_dir(config, tmp_path):
     (dict(networks=['mask_rcnn_reswin_t'], dense=True), ['dense', 'networks', 'work dirs']),
     (dict(networks=['mask_rcnn_reswint.py']), ['mask_rcnn_reswint.py', 'mask_rcnn_reswin_t']),
     (dict(networks=['mask_rcnn_reswin_t', 'upernet_reswin_t']), ['one framework', 'mmdet and mmseg']),
-    (dict(networks=['mask_rcnn_reswin_t'], precision='bfloat16'), ['bfloat16', 'needs a GPU']),
     (dict(networks=['upernet_reswin_t'], size=(1, 2, 3)), ['size', '(1, 2, 3)'])])
 def test_wrong_arguments_are_refused(options, words):
     with raises(UsageError, *words):

@@ -1,4 +1,5 @@
 """Loads and checks config files."""
+import os
 import os.path as osp
 import re
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,6 @@ from .options import check_option
 from .saved import read_saved_config
 
 CONFIGS = '.py', '.json', '.yaml', '.yml'
-MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 BY_NAME = 'as config=FILE (--config FILE)'  # how a person names a config
 
 
@@ -112,10 +112,6 @@ def merge_options(cfg: Config, options: Mapping | None) -> None:
         cfg.merge_from_dict(dict(options or {}))
     except Exception as error:  # merging can fail in many ways, e.g. at an index beyond the end of a list
         raise UsageError(f'options {dict(options or {})} do not fit {cfg.filename}: {first_line(error)}') from error
-    hooks = cfg.get('default_hooks') or {}
-    if fixed := [name for name, hook in hooks.items() if hook is None and name not in MMENGINE_HOOKS]:
-        raise UsageError(f'default_hooks.{fixed[0]} must be a dict, got None; MMEngine omits only '
-                         f'{", ".join(MMENGINE_HOOKS)}')
 
 
 def find_config(name: str) -> str:
@@ -139,24 +135,17 @@ def saved_config(source: str, remedy: str) -> tuple[Path, str, dict[str, Any]]:
         UsageError: If there is none, or more than one.
     """
     folder = Path(source) if osp.isdir(source) else Path(source).parent
-    found, others = [], []
-    for file in sorted(folder.glob('*.py')) if '://' not in source else ():
-        try:
-            text = file.read_text(encoding='utf-8-sig')
-        except (OSError, ValueError) as error:
-            others.append(f'{file.name} cannot be read: {first_line(error)}')
-            continue
-        values, other = read_values(text)
-        if other:
-            others.append(f'{file.name} has more than values in line {other}')
-        else:
-            found.append((file, text, values))
+    places = () if '://' in source else sorted(folder.glob('*.py'))
+    files = [file for file in places if file.is_file() and os.access(file, os.R_OK)]
+    read = {file: read_values(file.read_bytes()) for file in files}
+    found = [(file, values) for file, (values, other) in read.items() if other is None]
     if len(found) == 1:
-        return found[0]
-    reason = (f'are several configs, {", ".join(file.name for file, *_ in found)},' if found else
-              f'is no config of values alone ({"; ".join(others[:3])})' if others else 'is no config')
-    place = f'in {source}' if osp.isdir(source) else f'in checkpoint {source} or beside it'
-    raise UsageError(f'there {reason} {place}; pass its config {remedy}')
+        (file, values), = found
+        return file, file.read_text(encoding='utf-8-sig', errors='replace'), values
+    state = 'are several configs' if found else 'is no config'
+    names = [f'{file.name} has more in line {other}' if other else file.name for file, (_, other) in read.items()]
+    raise UsageError(f'there {state} of values alone in {source} or beside it ({", ".join(names) or "no file"}); pass '
+                     f'its config {remedy}')
 
 
 def named_configs() -> dict[str, Path]:

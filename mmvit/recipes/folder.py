@@ -134,10 +134,13 @@ def test_on(run: RunFolder, *, class_folder: str | None = None, coco_folder: str
         has_masks = 'segm' in metrics_of(cfg, 'val')[0].get('metric', ())
         before, after = (MODULES[task].make_pipelines(settle_size(task, each), has_masks)
                          for each in (run.given.size, size))
-        for dataset in datasets_of(cfg, 'test'):
-            dataset['pipeline'] = resize(dataset['pipeline'], before['test_pipeline'], after['test_pipeline'])
-        if 'tta_pipeline' in after:
-            cfg.tta_pipeline = resize(cfg.tta_pipeline, before['tta_pipeline'], after['tta_pipeline'], 'tta_pipeline')
+        parts = [(part, 'pipeline', 'test_pipeline') for part in datasets_of(cfg, 'test')]
+        parts += [(cfg, key, key) for key in after if key == 'tta_pipeline']
+        for part, key, name in parts:
+            if part[key] != before[name]:
+                raise UsageError(f'size (--size): the {name.replace("_", " ")} of the run was edited; set its sizes '
+                                 'with cfg_options (--cfg-options)')
+            part[key] = after[name]
     return cfg
 
 
@@ -162,21 +165,3 @@ def use_folder(cfg: Config, run: RunFolder, argument: str, folder: str, out: str
     for metric in metrics_of(cfg, 'test'):
         if 'ann_file' in metric:
             metric['ann_file'] = data.val_file
-
-
-def resize(own: Any, before: Any, after: Any, place: str = 'test_dataloader.dataset.pipeline') -> Any:
-    """Returns a setting of a run, with what differs between the recipe's settings of two image sizes.
-
-    Raises:
-        UsageError: If that was edited in the run.
-    """
-    if before == after:
-        return own
-    if isinstance(own, Mapping) and isinstance(after, Mapping) and own.keys() >= after.keys():
-        return {**own, **{name: resize(own[name], before[name], after[name], f'{place}.{name}') for name in after}}
-    if isinstance(own, list) and isinstance(after, list) and len(own) == len(after):
-        return [resize(*each, f'{place}.{number}') for number, each in enumerate(zip(own, before, after))]
-    if own != before:
-        raise UsageError(f'{place} is {own!r} in the run and {before!r} in its recipe; set it with cfg_options '
-                         '(--cfg-options), or test without another size')
-    return after

@@ -1,7 +1,4 @@
 """Checks the checkpoint from which a run starts, resumes or is tested, once MMEngine has read it."""
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,32 +6,23 @@ from mmengine.config import Config
 from torch import nn
 
 from mmvit_backbones.engine.hooks.finite_loss import state_of
-from mmvit_backbones.errors import CheckpointError, UnreadCheckpointError, UsageError
+from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.classes import check_labels, classes_of
 from mmvit_backbones.zoo.fitting import check_finite, fit
-from mmvit_backbones.zoo.loading import find_weights, read_state
+from mmvit_backbones.zoo.loading import find_weights
 
 TRAINING_STATE = {'meta', 'message_hub', 'optimizer'}
 
 
-def check_start(model: nn.Module, checkpoint: dict, source: str, resumes: bool,
-                revise_keys: Sequence[tuple[str, str]] = ()) -> None:
+def check_start(model: nn.Module, checkpoint: dict, source: str, resumes: bool) -> None:
     """Raises an error if a run cannot start from the weights of a checkpoint, or resume from it.
 
     A run starts from weights that the backbone has as a whole; what is new, such as a head, is said in the log.
-    ``revise_keys`` is MMEngine's argument: pairs of a pattern and its replacement in the names of weights.
     """
-    weights = checkpoint['state_dict']
-    for pattern, replacement in revise_keys:  # as MMEngine will load them
-        weights = {re.sub(pattern, replacement, name): x for name, x in weights.items()}
-    if not resumes:
-        fit(model, weights, 'the backbone', source)
-        return
-    check_state(checkpoint, source)
-    try:
-        fit(model, weights, 'all', source)
-    except CheckpointError as error:  # another checkpoint of the run is for the same network
-        raise UsageError(str(error)) from error
+    weights = {name.removeprefix('module.'): x for name, x in checkpoint['state_dict'].items()}  # as MMEngine does
+    if resumes:
+        check_state(checkpoint, source)
+    fit(model, weights, 'all' if resumes else 'the backbone', source)
 
 
 def use_tested(model: nn.Module, dataset: Any, checkpoint: dict, source: str) -> None:
@@ -58,31 +46,6 @@ def check_state(checkpoint: dict, source: str) -> None:
     if not TRAINING_STATE <= checkpoint.keys():
         raise UsageError(f'checkpoint {source} has no training state to resume; use load_from={source} to start from '
                          'its weights')
-
-
-@contextmanager
-def whole_one_named(path: str) -> Iterator[None]:
-    """Adds to the error of a damaged checkpoint which other one in its folder a training can resume from."""
-    try:
-        yield
-    except UnreadCheckpointError:  # which may be whole
-        raise
-    except CheckpointError as error:
-        others = [file for kind in ('epoch', 'iter') for file in Path(path).parent.glob(f'{kind}_*.pth')
-                  if file != Path(path)]
-        for file in sorted(others, key=lambda file: file.stat().st_mtime_ns, reverse=True):
-            if is_whole(str(file)):
-                raise CheckpointError(f'{error}; an older one is whole: resume={file} (--resume {file})') from error
-        raise
-
-
-def is_whole(path: str) -> bool:
-    """Returns whether a training can resume from a checkpoint."""
-    try:
-        check_state(read_state(path), path)
-    except (CheckpointError, UsageError):
-        return False
-    return True
 
 
 def warn_of_others(runner: Any, cfg: Config) -> None:

@@ -27,7 +27,6 @@ from ..configs.outputs import check_copy
 from ..frameworks.building import use_framework
 from ..utils.distributed import warn
 from ..utils.faults import named, quiet, why
-from .checkpoints import whole_one_named
 from .pytorch_errors import pytorch_errors_named
 from .runners import CheckedRunner, runner_type
 from .strides import checked_strides
@@ -67,8 +66,7 @@ class Rehearsal(CheckedRunner):
 
     def load_or_resume(self) -> None:
         if path := self._load_from:
-            with whole_one_named(path) if self._resume else nullcontext():
-                self.check_checkpoint(read_state(path, 'cpu'), path)
+            self.check_checkpoint(read_state(path, 'cpu'), path)
 
     def _log_env(self, *arguments: Any, **options: Any) -> None:
         """Does nothing."""

@@ -18,7 +18,6 @@ from ..folders.folders import write_file
 from ..folders.record import RECORD, find_changes, read_counts
 from ..naming import kind_of
 from ..utils.config_parts import SPLITS, datasets_of, metrics_of
-from .checkpoints import whole_one_named
 from .work_dir import check_new
 
 RECIPE = 'recipe'  # setting of a config, and the folder of its file, its lists and the record of the data
@@ -178,9 +177,8 @@ def open_resumed(work_dir: str, resume: str | bool = True) -> RunFolder:
     file = resumed_checkpoint(work_dir, resume)
     if file is None:
         raise UsageError(f'nothing to resume: {work_dir} has no {LAST}; pass the network and the folder, or the config')
-    with whole_one_named(file):
-        return RunFolder.open(file, remedy='first: mmvit train CONFIG --work-dir RUN --resume', folder=work_dir,
-                              keeps_start=True)
+    return RunFolder.open(file, remedy='first: mmvit train CONFIG --work-dir RUN --resume', folder=work_dir,
+                          keeps_start=True)
 
 
 def resumed_checkpoint(work_dir: str, resume: str | bool) -> str | None:

@@ -1,8 +1,7 @@
 """MMEngine's runners as trainings and tests use them."""
 import os.path as osp
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import wraps
-from inspect import signature
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ from mmvit_backbones.zoo.fitting import check_finite
 from ..configs.saved import without_start
 from ..configs.settings import check_schedule
 from ..utils.faults import named
-from .checkpoints import check_start, use_tested, whole_one_named
+from .checkpoints import check_start, use_tested
 from .pytorch_errors import pytorch_errors_named
 from .run_folder import RunFolder
 
@@ -45,12 +44,10 @@ class CheckedRunner(Base):
     What does not fit is named when MMEngine builds it, before the first step. Processes on CPUs are connected; batch
     norms use the statistics of their own process, because synchronized ones run on GPUs only. However a training ends,
     the handlers of signals and the limits of compilers are those of before. A checkpoint is checked when MMEngine has
-    read it (:attr:`source`).
+    read it.
     """
 
     is_training = False
-    source = ''
-    revise_keys: Sequence[tuple[str, str]] = ()
     processes = 1  # among which the batches of the train loader are still to be divided
 
     def build_model(self, model: Any) -> nn.Module:
@@ -98,28 +95,16 @@ class CheckedRunner(Base):
         return MODEL_WRAPPERS.build({'type': 'MMDistributedDataParallel', **wrapper, 'device_ids': None,
                                      'module': revert_sync_batchnorm(model)})
 
-    def resume(self, filename: str, *args: Any, **options: Any) -> None:
-        self.source = filename
-        with whole_one_named(filename):
-            super().resume(filename, *args, **options)
-
-    def load_checkpoint(self, filename: str, *args: Any, **options: Any) -> Any:
-        self.source = filename
-        given = signature(super().load_checkpoint).bind(filename, *args, **options)
-        given.apply_defaults()
-        self.revise_keys = given.arguments.get('revise_keys', ())
-        return super().load_checkpoint(filename, *args, **options)
-
     def call_hook(self, fn_name: str, **arguments: Any) -> None:
         if fn_name == 'after_load_checkpoint' and 'state_dict' in arguments['checkpoint']:
-            self.check_checkpoint(arguments['checkpoint'], self.source)
+            self.check_checkpoint(arguments['checkpoint'], str(self._load_from or self.work_dir))
         super().call_hook(fn_name, **arguments)
 
     def check_checkpoint(self, checkpoint: dict, source: str) -> None:
         """Raises an error if a run cannot start from a checkpoint, resume from it or test it."""
         model = unwrap_model(self.model)
         if self.is_training:
-            check_start(model, checkpoint, source, bool(self._resume), self.revise_keys)
+            check_start(model, checkpoint, source, bool(self._resume))
         else:
             use_tested(model, self.test_dataloader.dataset, checkpoint, source)
 

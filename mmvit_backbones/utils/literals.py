@@ -19,7 +19,7 @@ class Literals(ast.NodeTransformer):
         return ast.Constant(float(node.id)) if node.id in ('inf', 'nan') else node
 
 
-def read_values(text: str) -> tuple[dict[str, Any], int | None]:
+def read_values(text: str | bytes) -> tuple[dict[str, Any], int | None]:
     """Returns the values that the text of a config assigns, and the first line that has something else, if one has.
 
     That is also a name of a base file, and a key with quotes, which MMEngine would write as it is into another config.

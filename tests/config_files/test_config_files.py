@@ -7,26 +7,13 @@ import torch
 from helpers import raises
 from mmengine.config import Config
 
-from mmvit.configs.files import (
-    datasets_of,
-    find_config,
-    is_config,
-    merge_options,
-    read_config,
-)
+from mmvit.configs.files import find_config, is_config, read_config
 from mmvit.naming import path_hint
 from mmvit.running.run_folder import RunFolder
+from mmvit.utils.config_parts import datasets_of
 from mmvit_backbones.errors import CheckpointError, UsageError
 
 CLASSIFIER, DETECTOR = 'imagenet_reswin_t', 'mask_rcnn_reswin_t'
-
-
-def test_only_hooks_of_mmengine_can_be_none():
-    cfg = read_config(CLASSIFIER)
-    merge_options(cfg, {'default_hooks.logger': None})
-    assert cfg.default_hooks.logger is None
-    with raises(UsageError, 'default_hooks.visualization', 'None', 'logger'):
-        merge_options(cfg, {'default_hooks.visualization': None})
 
 
 def test_a_name_is_one_of_the_packages_configs_or_a_file(tmp_path, monkeypatch):

@@ -24,8 +24,9 @@ from mmvit.running import training_config
 from mmvit.running.locks import lock_file
 from mmvit.running.run_folder import RunFolder
 from mmvit.running.work_dir import TAKEN, holds_training
+from mmvit_backbones import get_model
 from mmvit_backbones.backbones import Backbone
-from mmvit_backbones.errors import CheckpointError, UsageError
+from mmvit_backbones.errors import UsageError
 
 NETWORK = ['rest_lite', '--no-pretrained']
 OPTIONS = ['--class-folder', 'data', '--val-fraction', '0.3', '--size', '32', '--batch-size', '4', '--epochs', '1']
@@ -276,6 +277,8 @@ def test_the_config_of_a_run_is_that_inside_its_checkpoint(place, opened):
 
 def test_everything_is_opened_and_built_once(tmp_path, monkeypatch, opened):
     """Annotations also by mmdet's data sets and metrics, and for their digest; a recipe is built without memory."""
+    file = tmp_path / 'own.pth'
+    torch.save(get_model('rest_lite', 'backbone').state_dict(), file)
     built, whole = Counter(), Backbone.__init__
 
     def build(self, *arguments, **options):
@@ -283,8 +286,8 @@ def test_everything_is_opened_and_built_once(tmp_path, monkeypatch, opened):
         whole(self, *arguments, **options)
 
     monkeypatch.setattr(Backbone, '__init__', build)
-    call('train', *NETWORK, '--coco-folder', FOLDERS['coco_folder'], '--light', '--size', '64', '--check',
-         '--work-dir', tmp_path / 'run')
+    call('train', 'rest_lite', '--pretrained', file, '--coco-folder', FOLDERS['coco_folder'], '--light', '--size', '64',
+         '--check', '--work-dir', tmp_path / 'run')
     config, = tmp_path.glob('run/recipe/*.py')
     names = 'instances_train.json', 'instances_val.json', config.name, '.lock'
     assert [opened[name] for name in names] == [3, 4, 1, 0] and built == dict(meta=1, cpu=1)
@@ -301,19 +304,3 @@ main(['train', 'rest_lite', '--no-pretrained', '--class-folder', {FOLDERS['class
 assert not torch.cuda.is_initialized()
 """
     subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT)
-
-
-def test_a_damaged_checkpoint_is_named_with_the_newest_whole_one(tmp_path):
-    cfg = recipe(tmp_path, size=32)
-    work_dir = Path(cfg.work_dir)
-    save(cfg)
-    cfg.dump(work_dir / 'config.py')
-    state = dict(state_dict=dict(weight=torch.zeros(1000)), optimizer={}, message_hub={}, meta={})
-    for epoch in 1, 2, 3:
-        torch.save(state, work_dir / f'epoch_{epoch}.pth')
-        os.utime(work_dir / f'epoch_{epoch}.pth', (epoch, epoch))
-    (work_dir / 'last_checkpoint').write_text(str(work_dir / 'epoch_3.pth'))
-    content = (work_dir / 'epoch_3.pth').read_bytes()
-    (work_dir / 'epoch_3.pth').write_bytes(content[:len(content) // 2])
-    with raises(CheckpointError, 'epoch_3.pth', f'--resume {work_dir / "epoch_2.pth"}'):
-        call('train', work_dir, '--resume', '--check')

@@ -23,7 +23,7 @@ def get_parser() -> ArgumentParser:
     add_fine_tuning_arguments(parser, [*FOLDERS, *OF_FOLDERS])
     parser.add_argument('--data-root', metavar='FOLDER')
     add_config_options(parser)
-    return with_help(parser, 'folders.data_set_files.folder_problems', 'running.openmmlab_scripts.shorthand_options',
+    return with_help(parser, 'running.data_set_files.folder_problems', 'running.openmmlab_scripts.shorthand_options',
                      'fine_tuning.FineTuning')
 
 

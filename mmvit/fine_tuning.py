@@ -138,7 +138,7 @@ class FineTuning:
         """Returns the task and the folder of its data."""
         return choose_task(class_folder=self.class_folder, coco_folder=self.coco_folder, seg_folder=self.seg_folder)
 
-    def list_changes(self) -> dict[str, Any]:
+    def list_given(self) -> dict[str, Any]:
         """Returns the arguments that differ from their defaults, which a recipe records."""
         return {each.name: value for each in fields(self) if (value := getattr(self, each.name)) != each.default}
 

@@ -47,10 +47,10 @@ def get_parser() -> ArgumentParser:
 
 
 def run(args: Namespace) -> None:
-    from ..recipes.command import find_fine_tuning, prepare_fine_tuning
     from ..running import shorthand_options, training_config
     from ..running.openmmlab_scripts import open_training
     from ..running.prepare import prepare_training
+    from .fine_tuning import find_fine_tuning, prepare_fine_tuning
     from .processes import launch
 
     options = {**given_to(training_config, args), **given_to(shorthand_options, args)}

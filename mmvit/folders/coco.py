@@ -99,7 +99,7 @@ class Coco:
     def sizes(self) -> np.ndarray:
         """Returns the width and height of the image."""
         images = [self.image_of.get(annotation['image_id'], {}) for annotation in self.annotations]
-        return _rows([size_of(image) or [np.nan] * 2 for image in images], 2)
+        return _rows([stated_size(image) or [np.nan] * 2 for image in images], 2)
 
     @cached_property
     def boxes(self) -> np.ndarray:
@@ -148,7 +148,7 @@ class Coco:
 
     def rasters(self, images: Iterable[dict]) -> list[Raster]:
         """Returns those of some images that exist, with the sizes that the file states."""
-        return [Raster(path, size_of(image)) for image in images if osp.isfile(path := self.path(image))]
+        return [Raster(path, stated_size(image)) for image in images if osp.isfile(path := self.path(image))]
 
 
 def _check_value(key: str, name: str, entry: dict) -> None:
@@ -180,7 +180,7 @@ def report_images(coco: Coco) -> None:
         print(text)
 
 
-def size_of(image: dict) -> tuple[float, float] | None:
+def stated_size(image: dict) -> tuple[float, float] | None:
     """Returns width and height of an image, or None if they are no positive numbers."""
     size: Any = [image.get('width'), image.get('height')]
     return tuple(size) if are_numbers(size) and min(size) > 0 else None

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .class_lists import DIFFERENT, repeated_names
-from .coco import Coco, is_box, size_of
+from .coco import Coco, is_box, stated_size
 from .rules import ADD_SOME, HALF, RARELY, Problem, Rule, apply, each, rare, suspicion
 from .segmentations import are_numbers
 
@@ -206,7 +206,7 @@ COCO_RULES = [
          'images {ids} are not in {data.folder}', shown='file_name'),
     # open-mmlab/mmdetection#4139; objects of images with the size 0 are dropped
     Rule('sizes of images that are no positive numbers', 'images',
-         each('images', lambda image: size_of(image) is None),
+         each('images', lambda image: stated_size(image) is None),
          'width and height of images {ids} must be positive numbers of pixels'),
     # sartorius-research/LIVECell#14; an entry per object makes background of the others
     suspicion('images with the same file', 'images', repeated('images', 'file_name'),

@@ -60,11 +60,11 @@ def find_changes(place: str, folder: str) -> list[str]:
     now = digests_of(folder, before if argument == 'coco_folder' else names_in(argument, folder, roots), digest_of)
     gone = {name for name in before if now.get(name) is None and before[name] is not None}
     other = {name for name in before if now.get(name) not in (None, before[name])}
-    return [*found, *list_changes(now.keys() - before.keys(), 'added'), *list_changes(gone, 'removed'),
-            *list_changes(other, 'replaced')]
+    return [*found, *name_files(now.keys() - before.keys(), 'added'), *name_files(gone, 'removed'),
+            *name_files(other, 'replaced')]
 
 
-def list_changes(names: Iterable[str], done: str) -> list[str]:
+def name_files(names: Iterable[str], done: str) -> list[str]:
     """Returns what was done to some images, with the first names; empty if there are none."""
     names = sorted(names)
     shown = ', '.join(names[:3]) + (', ...' if len(names) > 3 else '')

@@ -57,7 +57,7 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, folder: s
     task, _ = given.data
     if find_spec(task.framework) is None:
         raise UsageError(f'{with_option(task.argument)} needs {task.framework}, which is not installed')
-    module, here, recorded = MODULES[task], find_settings_here(), given.list_changes()
+    module, here, recorded = MODULES[task], find_settings_here(), given.list_given()
     of_machine = [name for name in here if name not in recorded and not any(map(KEYS[name].match, options))]
     settled: dict[str, Any] = {**here, **recorded}
     data = replace(data, val={**data.val, 'metainfo': data.train['metainfo']})

@@ -16,7 +16,7 @@ from mmvit_backbones.utils.initialization import loads_weights
 from mmvit_backbones.utils.names import is_in, names_of_parts
 from mmvit_backbones.utils.openmmlab_models import type_name
 from mmvit_backbones.zoo.convert import describe, write_file
-from mmvit_backbones.zoo.fitting import LAST_LAYERS, fit, plan
+from mmvit_backbones.zoo.fitting import LAST_LAYERS, fit, match
 from mmvit_backbones.zoo.loading import find_weights
 from mmvit_backbones.zoo.source import Weights
 from mmvit_backbones.zoo.state_dicts import strip_prefix
@@ -74,7 +74,7 @@ def start_of(model: Any, network: Network, classes: Sequence[str], folder: str) 
     own = [name for name, _ in model.named_parameters()]
     loaded = {f'backbone.{name}' for name in loaded_in(network)}
     if weights and not network.prefix and loads_weights(getattr(getattr(model, 'neck', None), 'init_cfg', None)):
-        loaded |= {f'neck.{name}' for name in plan(model.neck, strip_prefix(weights.state, 'neck.')).loaded}
+        loaded |= {f'neck.{name}' for name in match(model.neck, strip_prefix(weights.state, 'neck.')).loaded}
     new = [name for name in own if name not in loaded]
     frozen = [name for name in new if name.startswith('backbone.') and model.get_parameter(name).ndim > 1
               and not model.get_parameter(name).requires_grad]
@@ -87,7 +87,7 @@ def start_of(model: Any, network: Network, classes: Sequence[str], folder: str) 
 def start_whole(model: nn.Module, weights: Weights, classes: Sequence[str], folder: str) -> Start | None:
     """Returns the start from the whole model of a training; None if it has other layers before the last ones."""
     state = weights.state
-    found = plan(model, state)
+    found = match(model, state)
     has_last = any(is_in(name, LAST_LAYERS) for name in state)
     if found.dropped or not has_last or not all(is_in(name, LAST_LAYERS) for name in found.new):
         parts = {name for name, _ in model.named_children()} & {name.partition('.')[0] for name in state}
@@ -119,7 +119,7 @@ def loaded_in(network: Network) -> list[str]:
         found = find_weights(backbone, checkpoint, weights.source, network.prefix)
         return fit(backbone, found, 'all', weights.source).loaded
     state = strip_prefix(weights.state, network.prefix or '')
-    if plan(backbone, state).new:
+    if match(backbone, state).new:
         with torch.device('cpu'):  # initial values tell what is random
             backbone = MODELS.build(without_weights(network.backbone))
     fitted = fit(nn.ModuleDict(dict(backbone=backbone)), {f'backbone.{name}': x for name, x in state.items()},

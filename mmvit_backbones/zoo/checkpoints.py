@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from .download import fetch, fetch_url
-from .hubs import OPENMMLAB, TIMM, fetch_openmmlab, read_timm
+from .hubs import HUB_OF_TIMM, OPENMMLAB, fetch_openmmlab, read_timm
 from .reading import find_checkpoint, read_file
 from .state_dicts import find_state_dict, strip_prefix
 from .variants import Variant, published_by
@@ -32,7 +32,7 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
     """
     if published := published_by(filename):
         return dict(state_dict=read_published(*published))
-    if filename.startswith(TIMM):
+    if filename.startswith(HUB_OF_TIMM):
         return dict(state_dict=read_timm(filename))
     if filename.startswith(WEB):
         return read_file(fetch_url(filename), map_location, mmap)

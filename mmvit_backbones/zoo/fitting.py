@@ -47,7 +47,7 @@ class Fit(NamedTuple):
             f'; {what}: {shortened(names_of_parts(names, self.loaded))}' for what, names in parts.items() if names)
 
 
-def plan(model: nn.Module, weights: Mapping[str, Tensor]) -> Fit:
+def match(model: nn.Module, weights: Mapping[str, Tensor]) -> Fit:
     """Returns what weights bring to a model, whose modules may rename, resize or ignore them on load.
 
     The model, which may be inside wrappers, keeps its values: a copy without memory loads the weights.
@@ -106,7 +106,7 @@ def fit(model: nn.Module, weights: Mapping[str, Tensor], part: Part, source: str
             raise CheckpointError(f'checkpoint {source}: {name} must be a tensor, got a {kind}')
     check_finite({name: weights[name] for name in own.keys() & weights.keys()}, source)
     try:
-        found = plan(model, weights)
+        found = match(model, weights)
     except ValueError as error:  # a table of positions cannot be resized
         raise CheckpointError(f'checkpoint {source} cannot be loaded: {error}') from error
     if not found.loaded:

@@ -18,7 +18,7 @@ from ..utils.messages import near_names
 from .download import fetch_url
 from .variants import Normalization
 
-TIMM = 'timm://'
+HUB_OF_TIMM = 'timm://'
 # Names in MMEngine's tables; those of torchvision are not its default weights.
 OPENMMLAB = 'open-mmlab://', 'openmmlab://', 'mmcls://', 'modelzoo://', 'torchvision://'
 
@@ -29,7 +29,7 @@ def images_of(name: str) -> Normalization | None:
     Raises:
         UsageError: If the name is unknown, or timm is not installed.
     """
-    return images_of_config(timm_config(name)) if name.startswith(TIMM) else None
+    return images_of_config(timm_config(name)) if name.startswith(HUB_OF_TIMM) else None
 
 
 def images_of_config(cfg: Mapping) -> Normalization:
@@ -49,7 +49,7 @@ def read_timm(name: str) -> dict[str, Tensor]:
     import timm
     try:
         with brief_warnings(name):
-            return timm.create_model(name.removeprefix(TIMM), pretrained=True).state_dict()
+            return timm.create_model(name.removeprefix(HUB_OF_TIMM), pretrained=True).state_dict()
     except Exception as error:  # downloaders raise errors of several packages
         raise CheckpointError(f'{name} cannot be downloaded: {first_line(error)}; download it elsewhere and use the '
                               'file instead of the name') from error
@@ -59,7 +59,7 @@ def timm_network(name: str) -> torch.nn.Module:
     """Returns the network of ``timm://NAME`` without memory, for its names and shapes."""
     import timm
     with torch.device('meta'):
-        return timm.create_model(name.removeprefix(TIMM))
+        return timm.create_model(name.removeprefix(HUB_OF_TIMM))
 
 
 def fetch_openmmlab(name: str) -> Path:
@@ -107,9 +107,9 @@ def timm_config(name: str) -> Mapping:
         import timm
     except ImportError as error:
         raise UsageError(f'{name} needs timm: {install_command("timm")}') from error
-    name = name.removeprefix(TIMM)
+    name = name.removeprefix(HUB_OF_TIMM)
     if name not in timm.list_pretrained() and not (timm.is_model(name) and timm.is_model_pretrained(name)):
         near = timm.list_pretrained(f'{name.partition(".")[0]}*')[:12]
         hint = f'; did you mean {", ".join(near)}?' if near else '; see timm.list_pretrained()'
-        raise UsageError(f'{TIMM}{name}: timm has no weights with this name{hint}')
+        raise UsageError(f'{HUB_OF_TIMM}{name}: timm has no weights with this name{hint}')
     return vars(timm.get_pretrained_cfg(name, allow_unregistered=False))

@@ -15,7 +15,7 @@ from ..utils.classes import classes_of
 from ..utils.literals import read_values
 from .checkpoints import WEB, read_checkpoint
 from .converters.detectron2_heads import OTHER_PARTS
-from .hubs import TIMM, images_of, timm_network
+from .hubs import HUB_OF_TIMM, images_of, timm_network
 from .reading import DETAILS, find_checkpoint
 from .settings import setting
 from .state_dicts import find_state_dict, names_in
@@ -54,7 +54,7 @@ class Weights:
         """
         if self.is_published and self.variant and not osp.isfile(self.source):
             return names_of_published(self.variant, self)
-        if self.source.startswith(TIMM):
+        if self.source.startswith(HUB_OF_TIMM):
             return timm_network(self.source).state_dict()
         if '://' in self.source and not self.source.startswith(WEB):
             return None

@@ -20,10 +20,10 @@ from PIL import Image
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmvit.cli.fine_tuning import find_fine_tuning
 from mmvit.configs import machine
 from mmvit.fine_tuning import FIELDS, OPTIONS, find_difference
 from mmvit.recipes import FineTuning, fine_tune, save, summary
-from mmvit.recipes.command import find_fine_tuning
 from mmvit.recipes.folder import plan_fine_tuning
 from mmvit.recipes.networks import RESNET50
 from mmvit.recipes.plan import choose_epochs

@@ -13,12 +13,12 @@ from mmvit_backbones.errors import UsageError
 from ..fine_tuning import FIELDS, OPTIONS, FineTuning, setting_of, with_option
 from ..frameworks.tasks import TASKS
 from ..naming import resolve
+from ..recipes.folder import plan_fine_tuning
+from ..recipes.recipe import name_work_dir, summary
 from ..running.openmmlab_scripts import tracker_options
 from ..running.prepare import prepare_training
 from ..running.run_folder import RunFolder, open_resumed
 from ..running.work_dir import holds_training, reserve_work_dir
-from .folder import plan_fine_tuning
-from .recipe import name_work_dir, summary
 
 NETWORK = tuple(f'model.backbone.{name}' for name in ('type', 'name', 'arch', 'depth'))
 

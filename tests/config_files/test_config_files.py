@@ -50,7 +50,7 @@ def test_the_config_beside_a_checkpoint_is_found(tmp_path):
 
 
 @pytest.mark.parametrize('change, needs, words', [
-    (dict(default_scope='mmthing'), (), ['mmthing', 'mmpretrain']),
+    (dict(default_scope='mmthing'), (), ['mmthing', 'not installed']),
     (dict(model=3), ('model', ), ['model must be a dict', 3]),
     (dict(), ('model', ), ['model must be a dict', None]),
     (dict(val_dataloader=[1]), (), ['val_dataloader must be a dict', '[1]']),

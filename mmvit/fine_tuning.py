@@ -59,10 +59,10 @@ class FineTuning:
         batch_size (int | None): Images per step and process. Defaults to None: 16, 2 and 4 for the three tasks.
         accumulate (int): Number of steps whose gradients are averaged for one update of the weights. Epochs and
             ``iters`` count steps, not updates. Defaults to 1.
-        lr (float | None): Peak learning rate of new layers; pretrained ones have a tenth of it. From random weights,
-            all layers are new. Defaults to None: 2e-3, for detectors 1e-3, for the default batch size, times the
-            square root of the images per update over it, of all processes and accumulated steps, and at most 8e-3;
-            another one from random weights.
+        lr (float | None): Peak learning rate of new layers; pretrained ones have a tenth of it, at most 2e-4. From
+            random weights, all layers are new. Defaults to None: 2e-3, for detectors 1e-3, for the default batch size,
+            times the square root of the images per update over it, of all processes and accumulated steps, and at most
+            8e-3; another one from random weights.
         freeze (int | str | None): Number of stages to freeze, together with the stem, or 'all'. Stages of a plain
             network of timm are its blocks. Defaults to None: nothing is frozen.
         pretrained (bool | str): Other weights than the published ones: a tag, a file, a URL or ``timm://NAME``; True

@@ -8,6 +8,7 @@ import pkgutil
 import re
 import shlex
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from string import Template
 
@@ -25,9 +26,12 @@ from subcommands import parser_of
 
 import mmvit.cli
 import mmvit_backbones
+from mmvit import fine_tune
+from mmvit.configs.options import check_option
 from mmvit.folders.coco import Coco
 from mmvit.folders.coco_rules import coco_problems
 from mmvit.running.strides import checked_strides
+from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.reading import read_file
 
 MODULES = [name for package in (mmvit_backbones, mmvit)
@@ -213,6 +217,43 @@ def test_options_on_page_exist(page):
     for subcommand, arguments in re.findall(rf'\bmmvit ({SUBCOMMAND})\b([^\n`#|]*)', PAGES[page].read_text()):
         known = {flag for action in parser_of(subcommand)._actions for flag in action.option_strings}
         assert not set(re.findall(r'(?<!\S)--[\w-]+', arguments)) - known, subcommand
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_options_in_text_exist(page):
+    """Those that stand alone are of a command or a script that their section or the one before it names."""
+    before = set()
+    for section in re.split(r'^#+ ', PAGES[page].read_text(), flags=re.MULTILINE):
+        here = {flag for name in re.findall(rf'\bmmvit ({SUBCOMMAND})\b', section)
+                for action in parser_of(name)._actions for flag in action.option_strings}
+        scripts = [*re.findall(r'tools/dev/\w+\.py', section),
+                   *(f'{name.replace(".", "/")}.py' for name in re.findall(r'python -m ([\w.]+)', section))]
+        here |= {flag for script in scripts for flag in re.findall(r"'(--[\w-]+)'", (ROOT / script).read_text())}
+        named = {flag for span in re.findall(r'`(-[^`\n]+)`', section) for flag in re.findall(r'--[\w-]+', span)}
+        assert not named - here - before
+        before = here or before
+
+
+@pytest.fixture(scope='module')
+def recipes() -> list[Config]:
+    folders = dict(class_folder='flowers_mini', coco_folder='coco_mini', seg_folder='camvid_mini')
+    made = [fine_tune('rest_lite', pretrained=False, check_files=False, **{kind: str(ROOT / 'data' / name)})
+            for kind, name in folders.items()]
+    return [*made, Config.fromfile(ROOT / 'configs/mask_rcnn_reswin_t.py')]
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_settings_of_cfg_options_on_page_exist(page, recipes):
+    for settings in re.findall(r"--cfg-options((?: +'?[\w.]+=[^\s'`]+'?)+)", PAGES[page].read_text()):
+        for key in re.findall(r'([\w.]+)=', settings):
+            assert any(exists(cfg, key) for cfg in recipes), key
+
+
+def exists(cfg: Config, key: str) -> bool:
+    with suppress(UsageError):
+        check_option(cfg, key)
+        return True
+    return False
 
 
 def test_subcommands_on_pages_and_in_messages_exist():

@@ -20,7 +20,7 @@ from mmvit_backbones.zoo.checkpoints import AVERAGED, WEB
 from mmvit_backbones.zoo.hubs import images_of_config
 from mmvit_backbones.zoo.settings import Purpose, setting
 from mmvit_backbones.zoo.source import Weights, open_weights
-from mmvit_backbones.zoo.state_dicts import find_prefixes, names_in
+from mmvit_backbones.zoo.state_dicts import are_equal, find_prefixes, names_in, prefixes_in, strip_prefix, use_of_prefix
 from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, Normalization, Variant
 
 from ..configs.backbone import setting_of
@@ -317,12 +317,17 @@ def start_from(weights: Weights | None, file: str, network: Network, is_own: boo
                              f'got {file}')
         return dict(pretrained=True, pretrained_cfg_overlay=dict(file=file, custom_load=True))
     checkpoint = weights.checkpoint or {}
-    if in_timm and not any(name.startswith(('.backbone.model.', '.model.')) for name in names_in(checkpoint)):
+    own, names = network.call_built(lambda built: list(built.state_dict())), names_in(checkpoint)
+    if in_timm and not any(f'{start}{name}' in names for start in ('.', '.backbone.') for name in own):
         if averaged := [key for key in AVERAGED if key in checkpoint][:1]:
             warn(f'{weights.source}: of its weights, the averaged ones ({averaged[0]}) are taken, as timm does')
         return dict(pretrained=True, pretrained_cfg_overlay=dict(file=weights.source))
     if in_timm or is_own:  # which find the backbone in a model's weights
         return dict(init_cfg=init_of(weights), **(dict(pretrained=False) if in_timm else {}))
-    own = network.call_built(lambda built: list(built.state_dict()))
-    prefixes = [prefix for prefix in find_prefixes(weights.state, own) if prefix]
-    return dict(init_cfg=init_of(weights, **(dict(prefix=prefixes[0]) if prefixes else {})))
+    prefixes = find_prefixes(weights.state, own)
+    first, *others = (strip_prefix(weights.state, prefix) for prefix in prefixes or [''])
+    given = prefixes or prefixes_in(checkpoint, own)
+    if given != prefixes or not all(are_equal(first, other) for other in others):
+        raise CheckpointError(f'{weights.source} has weights of {network.name} with the prefixes '
+                              f'{", ".join(map(repr, given))}: choose one by {use_of_prefix(weights.source)}')
+    return dict(init_cfg=init_of(weights, **(dict(prefix=prefixes[0]) if prefixes and prefixes[0] else {})))

@@ -1,5 +1,7 @@
 """Prepares a training or a test once, before any process of it is started: all checks, and a finished config."""
+import os
 import os.path as osp
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +22,8 @@ from .openmmlab_scripts import test_dir_of, testing_config, training_config
 from .rehearsal import rehearse
 from .run_folder import RunFolder
 from .work_dir import check_new, holds_training
+
+DISPLAYS = 'DISPLAY', 'WAYLAND_DISPLAY', 'MPLBACKEND'  # the last one names another way to show, such as a notebook's
 
 
 def prepare_training(run: RunFolder, *, processes: int = 1, check: bool = False, checks_data: bool = True,
@@ -99,6 +103,9 @@ def prepare_test(config: str, checkpoint: str | None, *, with_data: Callable[...
         UsageError: If an option or the data cannot be used.
         CheckpointError: If the checkpoint cannot be read.
     """
+    if options.get('show') and sys.platform == 'linux' and not any(map(os.environ.get, DISPLAYS)):
+        raise UsageError(f'show (--show) needs a display, but none of {", ".join(DISPLAYS)} is set; show_dir '
+                         '(--show-dir) saves the drawings')
     run, weights = find_tested(config, checkpoint)
     base, work_dir = run.config, work_dir or test_dir_of(run.config)
     if with_data:

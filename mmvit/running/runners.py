@@ -10,24 +10,30 @@ from mmengine.device import get_device
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import ReduceOnPlateauParamScheduler
-from mmengine.registry import MODEL_WRAPPERS, RUNNERS
+from mmengine.registry import MODEL_WRAPPERS, OPTIMIZERS, RUNNERS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.engine import CompileHook, InterruptHook
 from mmvit_backbones.errors import CheckpointError, UsageError
+from mmvit_backbones.utils.installation import install_command
+from mmvit_backbones.utils.messages import near_names
 from mmvit_backbones.utils.openmmlab_models import unwrap_model
 from mmvit_backbones.zoo.fitting import check_finite
 
 from ..configs.saved import without_start
 from ..configs.settings import check_schedule
+from ..utils.config_parts import find
 from ..utils.faults import named
 from .checkpoints import check_start, use_tested
 from .pytorch_errors import pytorch_errors_named
 from .run_folder import RunFolder
 
 Base = Runner if TYPE_CHECKING else object
+# Optimizers that MMEngine has if a package is installed.
+OPTIMIZER_PACKAGES = {'Lion': 'lion-pytorch', 'Adafactor': 'transformers', 'AdamW8bit': 'bitsandbytes',
+                      **{f'DAdapt{name}': 'dadaptation' for name in ('AdaGrad', 'Adam', 'SGD')}}
 # Methods with which MMEngine builds the parts of a run -> the settings that their errors name.
 PARTS = dict(
     set_randomness='randomness', build_log_processor='log_processor', build_visualizer='visualizer',
@@ -63,6 +69,14 @@ class CheckedRunner(Base):
         loop = super().build_train_loop(loop)
         check_batches(loop.dataloader, self.world_size)
         return loop
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
+        name = find(self.cfg, 'optim_wrapper.optimizer.type')
+        if isinstance(name, str) and OPTIMIZERS.get(name) is None:
+            remedy = (f'; it needs {install_command(OPTIMIZER_PACKAGES[name])}' if name in OPTIMIZER_PACKAGES
+                      else near_names(name, OPTIMIZERS.module_dict))
+            raise UsageError(f'optim_wrapper.optimizer.type: MMEngine has no optimizer {name}{remedy}')
+        return super().build_optim_wrapper(optim_wrapper)
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
         built = super().build_param_scheduler(scheduler)

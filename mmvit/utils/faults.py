@@ -1,5 +1,6 @@
 """What is printed meanwhile, and errors of other libraries in one line."""
 import io
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from contextlib import contextmanager, redirect_stdout
 
 from mmvit_backbones.errors import MMViTError, UsageError, first_line
 from mmvit_backbones.utils.file_access import FULL
+from mmvit_backbones.utils.installation import install_command
 
 
 @contextmanager
@@ -39,4 +41,6 @@ def why(error: Exception) -> str:
     place = traceback.extract_tb(error.__traceback__)[-1]
     if isinstance(error, NotImplementedError) and 'layer_decay' in place.filename:  # of mmdet, mmseg and mmpretrain
         return 'its constructor does not know the layers of this network; LayerDecayConstructor does'
-    return first_line(error) if str(error) else f'{type(error).__name__} at {place.line}'
+    text = first_line(error) if str(error) else f'{type(error).__name__} at {place.line}'
+    package = re.search(r'([\w-]+) is not installed$', text)
+    return f'{text}: {install_command(package[1])}' if package else text

@@ -5,7 +5,6 @@ https://huggingface.co/docs/timm
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -45,6 +44,7 @@ __all__ = ['TimmBackbone']
 # Arguments with which some networks take images of any size.
 ANY_SIZE: tuple[dict[str, Any], ...] = dict(strict_img_size=False), dict(dynamic_img_size=True), {}
 ANSWERS: dict[tuple, Maps] = {}  # of networks, by name and arguments
+AFTER_ALL = 'after_all_layers'  # a name that belongs to no layer, as those of heads
 NORM_AFTER_POOLING = 'Hiera', 'HieraDet'  # whose forward_intermediates refuses norm=True
 
 
@@ -56,10 +56,10 @@ class TimmBackbone(BaseModule):
     networks of this package.
 
     The maps are those of timm's ``forward_intermediates``, without class and register tokens. Images are padded with
-    zeros, below and to the right, to multiples of the largest stride, unless the network takes one size alone, and maps
-    are cut to the image. Maps whose cells timm rounds up, such as MobileViTv2's, are resized to H / stride. Stages are
-    timm's: those of a network in stages, and the blocks of a plain one, such as DINOv3; what is before stride 4 belongs
-    to the stem. What no map of ``out_indices`` needs is removed.
+    zeros, below and to the right, to multiples of the largest stride, unless the network takes one size alone, or
+    resizes images; and maps are cut to the image. Maps whose cells timm rounds up, such as MobileViTv2's, are resized
+    to H / stride. Stages are timm's: those of a network in stages, and the blocks of a plain one, such as DINOv3; what
+    is before stride 4 belongs to the stem. What no map of ``out_indices`` needs is removed.
 
     Args:
         name (str): Name in ``timm.list_models()``, with or without the tag of weights, such as
@@ -110,6 +110,7 @@ class TimmBackbone(BaseModule):
                              f'{out_type!r} and out_indices={out_indices}')
         self.name, self.frozen_stages, self.in_channels = name, frozen_stages, arguments.get('in_chans', 3)
         self.norm_eval, self.out_type = norm_eval, out_type
+        self._depths: dict[bool, dict[str, int]] = {}
         self.model, takes_any_size, missing = create(name, pretrained, arguments)
         if not hasattr(self.model, 'forward_intermediates'):
             raise UsageError(f'timm:{name} has no forward_intermediates, which returns feature maps')
@@ -130,14 +131,14 @@ class TimmBackbone(BaseModule):
             self.channels, self.output_strides = (self.model.head_hidden_size, ), (infos[-1]['reduction'], )
         self.multiple = max(info['reduction'] for info in infos[:self.indices[-1] + 1])
         is_fixed = not takes_any_size and self.model.pretrained_cfg.get('fixed_input_size', False)
-        self.image_size, self.is_resized, refusals = self._ask(self.indices, is_fixed, arguments)
-        if out_type == 'featmap' and any(refusals):
-            refusals_of_all = self._ask(self.levels, is_fixed, arguments).refusals
-            usable = [stage for stage, refusal in enumerate(refusals_of_all) if not refusal]
-            remedy = f'set out_indices={usable}, or ' if usable else ''
-            raise UsageError(f'timm:{name} has no maps of the image for out_indices={self.out_indices}: '
-                             f'{next(filter(None, refusals))}; {remedy}take one vector per image by '
-                             "out_type='pre_logits'")
+        self.image_size, self.is_resized, refusals = self._ask(is_fixed, arguments)
+        refused = {stage: why for stage, why in zip(self.out_indices, refusals) if why}
+        # A network that refuses sizes may take padded ones; one that resizes images would resize the padding, too.
+        self.is_padded = not self.image_size and not (refused and self.is_resized)
+        if out_type == 'featmap' and refused:
+            raise UsageError(f'timm:{name} has no maps of the image for out_indices={[*refused]}: '
+                             f'{next(iter(refused.values()))}; take maps of other stages by out_indices, or one vector '
+                             "per image by out_type='pre_logits'")
         frozen = self._frozen_parameters(infos)
         if out_type == 'featmap':
             self.model.prune_intermediate_layers(self.indices, prune_norm=not self.norm)
@@ -169,7 +170,7 @@ class TimmBackbone(BaseModule):
         if self.image_size and self.image_size != (height, width):
             raise UsageError(f'images must have {by(self.image_size)} pixels for timm:{self.name}, got {height} x '
                              f'{width}; set img_size, or take a network for images of any size')
-        if self.image_size is None:
+        if self.is_padded:
             images = pad_images(images, self.multiple)
         if self.out_type == 'pre_logits':
             return self.model.forward_head(self.model.forward_features(images), pre_logits=True),
@@ -186,12 +187,9 @@ class TimmBackbone(BaseModule):
 
     def train(self, mode: bool = True) -> 'TimmBackbone':
         super().train(mode)
-        if self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
-        for name in self._frozen:
-            self.model.get_submodule(name).eval()
+        norms = [module for module in self.modules() if isinstance(module, _BatchNorm)] if self.norm_eval else []
+        for module in [*map(self.model.get_submodule, self._frozen), *norms]:
+            module.eval()
         return self
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
@@ -199,11 +197,11 @@ class TimmBackbone(BaseModule):
 
         Parameters outside of the backbone, such as those of heads, have the last depth.
         """
-        return depth_of(param_name, prefix, self._layers)
+        return self._depth(param_name, prefix, coarse=False)
 
     def get_stage_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Returns the depth of a parameter like :meth:`get_layer_depth`, but counts each stage as one layer."""
-        return depth_of(param_name, prefix, self._stages)
+        return self._depth(param_name, prefix, coarse=True)
 
     def names_of_weights(self) -> list[str]:
         """Returns the names of the parameters that timm's weights have; others exist by the arguments alone."""
@@ -216,29 +214,28 @@ class TimmBackbone(BaseModule):
         return {f'model.{name}' for name, _ in self.model.named_parameters()
                 if any(fnmatchcase(name, pattern) for pattern in patterns)}
 
-    @cached_property
-    def _layers(self) -> dict[str, tuple[int, int]]:
-        return self._depths(coarse=False)
+    def _depth(self, param_name: str, prefix: str, coarse: bool) -> tuple[int, int]:
+        """Returns the depth of a parameter, or the last one outside of the backbone, and the number of depths."""
+        if coarse not in self._depths:
+            self._depths[coarse] = self._find_depths(coarse)
+        depths = self._depths[coarse]
+        name = param_name.removeprefix(prefix) if param_name.startswith(prefix) else AFTER_ALL
+        return depths[name], depths[AFTER_ALL] + 1
 
-    @cached_property
-    def _stages(self) -> dict[str, tuple[int, int]]:
-        return self._depths(coarse=True)
-
-    def _depths(self, coarse: bool) -> dict[str, tuple[int, int]]:
-        """Returns the depth of all parameters, and the number of depths, in layers or, if ``coarse``, in stages."""
+    def _find_depths(self, coarse: bool) -> dict[str, int]:
+        """Returns the depth of all parameters, in layers or, if ``coarse``, in stages, and that after all layers."""
         if not hasattr(self.model, 'group_matcher'):
             raise UsageError(f'timm:{self.name} has no group_matcher, which defines its layers; turn layer decay off '
                              'by decay_rate=1')
-        names = [name for name, _ in self.model.named_parameters()]
-        after = 'after_all_layers'  # belongs to no layer, as the names of heads
-        named: Any = SimpleNamespace(named_parameters=lambda: [(name, name) for name in [*names, after]])
+        names = [*(name for name, _ in self.model.named_parameters()), AFTER_ALL]
+        named: Any = SimpleNamespace(named_parameters=lambda: [(name, name) for name in names])
         try:
             groups: Any = group_parameters(named, self.model.group_matcher(coarse=coarse), reverse=True)
         except AssertionError as error:  # of RDNet, which has no stages
             raise UsageError(f'timm:{self.name} does not define its {"stages" if coarse else "layers"} '
                              f'({first_line(error)}); set decay_type={"layer" if coarse else "stage"}_wise, or turn '
                              'layer decay off by decay_rate=1') from error
-        return {f'model.{name}': (groups[name], groups[after] + 1) for name in names}
+        return {name if name == AFTER_ALL else f'model.{name}': groups[name] for name in names}
 
     def _out_indices(self, strides: Sequence[int], given: Sequence[int] | int | None) -> tuple[int, ...]:
         """Returns the stages whose maps are returned, without negative indices."""
@@ -251,18 +248,16 @@ class TimmBackbone(BaseModule):
                              f'-1, for timm:{self.name}, got {given!r}')
         return tuple(taken)
 
-    def _ask(self, levels: list[int], is_fixed: bool, arguments: dict[str, Any]) -> Maps:
-        """Returns how the maps of levels cover the image, which timm is asked once per name and arguments."""
-        if self.out_type == 'pre_logits' and not is_fixed:
-            return Maps()
-        key = self.name, repr(sorted(arguments.items())), *levels
+    def _ask(self, is_fixed: bool, arguments: dict[str, Any]) -> Maps:
+        """Returns how the maps cover the image, which timm is asked once per name and arguments."""
+        key = self.name, repr(sorted(arguments.items())), *self.indices
         if key not in ANSWERS:
-            _, *own = self.model.pretrained_cfg['input_size']
-            height, width = height_and_width(arguments.get('img_size') or own, 'img_size')
+            own = arguments.get('img_size') or self.model.pretrained_cfg['input_size'][1:]
+            size = self.in_channels, *height_and_width(own, 'img_size')
             try:
-                ANSWERS[key] = ask_maps(on_meta(self.model).eval(), levels, (self.in_channels, height, width), is_fixed)
+                ANSWERS[key] = ask_maps(on_meta(self.model).eval(), self.indices, size, is_fixed)
             except RuntimeError:  # of Gemma 4, which reads values: the smallest images take little time
-                ANSWERS[key] = ask_maps(self.model.eval(), levels, (self.in_channels, 1, 1), is_fixed)
+                ANSWERS[key] = ask_maps(self.model.eval(), self.indices, (self.in_channels, 1, 1), is_fixed)
         return ANSWERS[key]
 
     def _frozen_parameters(self, infos: Sequence[dict]) -> set[str]:
@@ -279,14 +274,6 @@ class TimmBackbone(BaseModule):
             raise UsageError(f'frozen_stages must not be 0 for timm:{self.name}, as timm does not tell its stem from '
                              'its first stage; 1 freezes both')
         return stem
-
-
-def depth_of(param_name: str, prefix: str, depths: dict[str, tuple[int, int]]) -> tuple[int, int]:
-    """Returns the depth of a parameter of the backbone, or the last one for others, and the number of depths."""
-    if param_name.startswith(prefix):
-        return depths[param_name.removeprefix(prefix)]
-    _, count = next(iter(depths.values()))
-    return count - 1, count
 
 
 def create(name: str, pretrained: bool, arguments: dict[str, Any]) -> tuple[Any, bool, set[str]]:

@@ -14,7 +14,8 @@ class Maps(NamedTuple):
 
     Args:
         image_size (tuple[int, int] | None): The only height and width that the network takes. Defaults to None: any.
-        is_resized (tuple[bool, ...]): Whether each map has more cells than side / stride, as the network rounds up.
+        is_resized (tuple[bool, ...]): Whether each map has more cells than side / stride, as the network rounds up; ()
+            if the network refuses the sizes that it was asked for. Defaults to ().
         refusals (tuple[str, ...]): Why each map does not cover the image; '' if it does.
     """
 
@@ -48,12 +49,9 @@ def ask_maps(network: Any, levels: list[int], own: tuple[int, int, int], is_fixe
     whole = np.array([[[ceil_div(side, strides[level]) for side in size] for level in levels] for size in sizes])
     refusals = []
     for i, level in enumerate(levels):
-        is_constant = not image_size and np.all(cells[0, i] == cells[-1, i])
-        is_whole = not is_constant and np.all(cells[:, i] >= whole[:, i])
-        refusals.append('' if is_whole else (
+        refusals.append('' if np.all(cells[:, i] >= whole[:, i]) else (
             f'{network.feature_info[level]["module"]}, of stride {strides[level]}, has {by(cells[-1, i])} cells, not '
-            f'{by(whole[-1, i])}, for {by(sizes[-1])} pixels, as '
-            f'{"the network resizes images" if is_constant else "convolutions do not pad"}'))
+            f'{by(whole[-1, i])}, for {by(sizes[-1])} pixels, as the network resizes images, or does not pad them'))
     return Maps(image_size, tuple(np.any(cells > whole, (0, 2)).tolist()), tuple(refusals))
 
 

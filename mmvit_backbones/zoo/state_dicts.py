@@ -51,7 +51,7 @@ def find_state_dict(checkpoint: Mapping, layouts: Sequence[Layout] = (), own: Co
     chosen = [place for place in places if place.start in WHOLE
               and place.inside in (place.layout.prefixes if place.layout else OUR_PREFIXES)]
     rivals = [strip_prefix(found[place.start], place.inside) for place in (chosen if is_named else places)]
-    if not chosen or not all(_are_equal(rivals[0], other) for other in rivals[1:]):
+    if not chosen or not all(are_equal(rivals[0], other) for other in rivals[1:]):
         there = ', '.join(dict.fromkeys(repr(place.start + place.inside) for place in places))
         raise CheckpointError(f'checkpoint {source} has weights that fit with the prefixes {there}: choose one '
                               'by prefix, in a config init_cfg.prefix (mmvit train --cfg-options '
@@ -129,7 +129,7 @@ def prefixes_in(checkpoint: Mapping, own: Collection[str]) -> list[str]:
     return [start + prefix for start, weights in _state_dicts(checkpoint) for prefix in find_prefixes(weights, own)]
 
 
-def _are_equal(weights: Mapping, others: Mapping) -> bool:
+def are_equal(weights: Mapping, others: Mapping) -> bool:
     """Returns whether weights are the same in two state dicts that share names."""
     pairs = [(weights[name], others[name]) for name in weights.keys() & others.keys()]
     return all(x is y or isinstance(x, Tensor) and isinstance(y, Tensor) and x.dtype == y.dtype and torch.equal(x, y)

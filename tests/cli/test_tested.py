@@ -1,6 +1,7 @@
 """Each option of `mmvit test`, and each pair of them, changes what is tested, or an error names it."""
 import gc
 import shutil
+import sys
 from collections.abc import Callable
 from functools import cache
 from itertools import combinations
@@ -60,6 +61,7 @@ def run_of(tmp_path_factory) -> Callable[[str], Path]:
 def test_every_option_and_pair_changes_the_test_or_is_named(kind, task, run_of, monkeypatch):
     run = run_of(task)
     monkeypatch.chdir(run.parent)
+    monkeypatch.setenv('DISPLAY', ':0')
     config, checkpoint = str(run / 'config.py'), str(run / 'epoch_1.pth')
     source = dict(zip(KINDS, ([str(run)], [checkpoint], [config, checkpoint], [config, str(run / 'model.onnx')])))
 
@@ -82,6 +84,16 @@ def test_every_option_and_pair_changes_the_test_or_is_named(kind, task, run_of, 
     assert found[()] is not None
     assert not [(options, part) for options, values in found.items() if options and values is not None
                 for part in combinations(options, len(options) - 1) if values == found[part]]
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='other systems always have a display')
+def test_showing_without_a_display_is_refused(run_of, monkeypatch):
+    """Before the folder and the checkpoint are read."""
+    for name in 'DISPLAY', 'WAYLAND_DISPLAY', 'MPLBACKEND':
+        monkeypatch.delenv(name, raising=False)
+    args = parser_of('test').parse_args([str(run_of('class_folder')), '--show', '--class-folder', 'nowhere'])
+    with raises(UsageError, '--show', 'DISPLAY', '--show-dir'):
+        prepare(args)
 
 
 @TASKS

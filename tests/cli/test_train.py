@@ -146,6 +146,8 @@ def test_a_network_has_no_data_root(tmp_path):
      ['visualizer.vis_backends.0', 'AimVisBackend', 'pip install aim']),
     ('mmpretrain', 'default_hooks.checkpoint.save_best=mAP',
      ['default_hooks.checkpoint.save_best', 'auto', 'accuracy/', 'mAP']),
+    ('mmpretrain', 'optim_wrapper.optimizer.type=Lion', ['optimizer.type', 'Lion', 'pip install lion-pytorch']),
+    ('mmpretrain', 'optim_wrapper.optimizer.type=AdamV', ['optimizer.type', 'AdamV', 'similar', 'Adam']),
     ('mmpretrain', 'train_cfg.max_epochs=)', ['train_cfg.max_epochs', "')'", 'positive integer']),
     *(('mmpretrain', f'{key}={value}', [key, value, 'integer']) for key, value in (
         ('train_cfg.val_interval', 0), ('default_hooks.checkpoint.interval', 'x'))),
@@ -174,6 +176,8 @@ def test_parts_that_do_not_fit_are_one_line(framework, option, words, tmp_path):
      ['pretrained weights', 'nowhere.pth', 'init_cfg=None']),
     ("model = dict(backbone=dict(init_cfg=dict(type='Constant', layer='Linear', val=float('nan'))))",
      ['model.init_cfg', 'backbone.', 'NaN']),
+    ("train_dataloader = dict(dataset=dict(pipeline=[dict(type='Albu', transforms=[])]))",
+     ['train_dataloader', 'pip install albumentations']),
     ("optim_wrapper = dict(optimizer=dict(lr='fast'))", ['optim_wrapper cannot be used']),
     ("optim_wrapper = dict(constructor='mmdet.LearningRateDecayOptimizerConstructor', paramwise_cfg=dict("
      "_delete_=True, decay_rate=0.9, decay_type='layer_wise', num_layers=6))",

@@ -80,6 +80,16 @@ def test_copies_of_a_network_of_timm_have_layers_of_their_own():
         assert copied.model is not network.model
 
 
+def test_modules_that_several_ones_share_are_trained_once():
+    """An optimizer updates what it has twice, twice per step."""
+    model = Detector('ReSwin')
+    model.blocks = nn.ModuleList([nn.Sequential(model.head), nn.Sequential(model.head)])
+    wrapper = build_optim_wrapper(model, dict(constructor='LayerDecayConstructor', paramwise_cfg=dict(decay_rate=0.5),
+                                              optimizer=dict(type='AdamW', lr=LR)))
+    trained = [parameter for group in wrapper.optimizer.param_groups for parameter in group['params']]
+    assert len(trained) == sum(parameter.requires_grad for parameter in model.parameters())
+
+
 def test_other_networks_define_their_layers():
     networks = other_networks()
     stem = 'model.patch_embed.proj.weight'

@@ -129,9 +129,6 @@ def site(tmp_path, monkeypatch):
     """Returns a folder of site-packages with the installed mmcv, but without its operators."""
     package = Path(str(pytest.importorskip('mmcv').__file__)).parent
     shutil.copytree(package, tmp_path / 'mmcv', ignore=shutil.ignore_patterns('_ext*', '__pycache__'))
-    for info in package.parent.glob('*mmcv*.dist-info'):
-        if not info.name.startswith('mmvit'):
-            shutil.copytree(info, tmp_path / info.name)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv('PYTHONPATH', str(tmp_path))
     monkeypatch.delitem(sys.modules, 'mmcv')

@@ -1,6 +1,5 @@
 """Networks of timm are backbones with timm's own maps, for images of any size, and can be frozen."""
 import pickle
-import re
 import sys
 
 import numpy as np
@@ -39,12 +38,15 @@ KINDS = [
 LOCAL = ('cspdarknet53', 'dla34', 'hgnetv2_b0', 'hrnet_w18_small', 'mobilenetv2_100', 'poolformer_s12', 'regnetx_002',
          'resnet18', 'sam2_hiera_tiny', 'swin_tiny_patch4_window7_224', 'vgg11', 'vit_tiny_patch16_224')
 each = pytest.mark.parametrize('name', SMALL)
-# Networks that round cells up, that resize images or don't pad, and that refuse sizes.
-RESIZED = ['mobilevitv2_050']
-PARTIAL = ['crossvit_9_240', 'inception_v3', 'inception_v4', 'inception_resnet_v2', 'legacy_xception', 'pit_ti_224']
-REFUSING = ['bat_resnext26ts', 'halonet26t', 'halonet_h1', 'haloregnetz_b']
-TINIEST = {timm.models.model_entrypoint(name).__module__: name for name in sorted(
-    timm.list_models(exclude_filters=['mm_*', '*giant*', '*huge*', '*large*', '*base*']), key=len, reverse=True)}
+# Small ones of other modules of timm.
+OTHERS = """
+    cait_xxs24_224 coat_lite_tiny convit_tiny cpubone_nano cspnext_tiny dpn48b efficientformer_l1 efficientformerv2_s0
+    efficientvim_m1 ese_vovnet19b_slim_dw fasternet_t0 focalnet_tiny_srf gcvit_xxtiny gmixer_12_224 hiera_tiny_224
+    iformer_t inception_next_atto lcnetv2_small legacy_seresnet18 lowformer_b0 mambaout_femto mobilevit_xxs nest_tiny
+    repghostnet_050 resnest14d resnetv2_18 rexnet_100 selecsls42 shvit_s1 skresnet18 starnet_s050 swiftformer_xs
+    test_byobnet test_maxvit test_vit_relpos tiny_vit_5m_224 visformer_tiny volo_d1_224 xception41""".split()
+# Networks that resize images, do not pad them, or refuse their size, and the stages whose maps cover the image.
+REFUSED = dict(crossvit_9_240=(), inception_v3=(), legacy_xception=(1, 2, 3), pit_ti_224=(1, 2), halonet26t=())
 
 
 def build(name: str, **options) -> TimmBackbone:
@@ -72,35 +74,33 @@ def test_maps_are_timms_own(name, norm):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', [*RESIZED, *PARTIAL, *REFUSING, *(
-    pytest.param(name, marks=pytest.mark.large)  # four minutes
-    for name in sorted({*TINIEST.values()} - {*RESIZED, *PARTIAL, *REFUSING}))])
+@pytest.mark.parametrize('name', OTHERS)
 @torch.no_grad()
-def test_maps_of_each_module_of_timm_cover_the_image(name):
-    """They have side / stride cells, where this is even and odd, or are resized; if some are refused, others do."""
-    options = {}
-    with torch.device('cpu' if 'gemma' in name else 'meta'):  # it reads values
-        try:
-            backbone = TimmBackbone(name)
-        except UsageError as error:
-            assert name in PARTIAL + REFUSING and TimmBackbone(name, out_type='pre_logits').channels
-            usable = re.search(r'set out_indices=\[([\d, ]+)\]', str(error))
-            if not usable:
-                return
-            options = dict(out_indices=[int(stage) for stage in usable[1].split(',')])
-            backbone = TimmBackbone(name, **options)
-    device = 'meta'
-    if sum(x.numel() for x in backbone.parameters()) < 2e6 or name in RESIZED or 'gemma' in name:
-        backbone, device = TimmBackbone(name, **options), 'cpu'
+def test_maps_of_other_modules_of_timm_cover_the_image(name):
+    """They have side / stride cells, where this is even and odd."""
+    with torch.device('meta'):
+        backbone = TimmBackbone(name).eval()
     size = backbone.image_size or (3 * backbone.multiple, 6 * backbone.multiple)
-    images = torch.rand(1, 3, *size, device=device)
-    theirs = backbone.eval().model.forward_intermediates(images, indices=backbone.indices, norm=backbone.norm,
-                                                         intermediates_only=True)
-    for y, stride in zip(theirs, backbone.output_strides, strict=True):
-        assert y.shape[2:] == tuple(-(-side // stride) for side in size) or name in RESIZED
-    if device == 'cpu':
-        for x, y in zip(backbone(images), theirs, strict=True):
-            torch.testing.assert_close(x, y if x.shape == y.shape else F.interpolate(y, x.shape[2:], mode='bilinear'))
+    maps = backbone.model.forward_intermediates(torch.empty(1, 3, *size, device='meta'), indices=backbone.indices,
+                                                norm=backbone.norm, intermediates_only=True)
+    for x, stride in zip(maps, backbone.output_strides, strict=True):
+        assert x.shape[2:] == tuple(-(-side // stride) for side in size)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', REFUSED)
+@torch.no_grad()
+def test_maps_that_do_not_cover_the_image_are_refused(name):
+    """The vectors stay those of timm, whose own images are not padded."""
+    with torch.device('meta'):
+        with raises(UsageError, name, 'out_indices', 'pre_logits'):
+            TimmBackbone(name)
+        if REFUSED[name]:
+            assert len(TimmBackbone(name, out_indices=REFUSED[name]).channels) == len(REFUSED[name])
+    backbone = TimmBackbone(name, out_type='pre_logits').eval()
+    images = torch.rand(1, *backbone.model.pretrained_cfg['input_size'])
+    expected = backbone.model.forward_head(backbone.model.forward_features(images), pre_logits=True)
+    assert torch.equal(backbone(images)[0], expected)
 
 
 @pytest.mark.parametrize('options, size', [(dict(), (224, 224)), (dict(out_indices=(0, 1, 2)), (48, 80))])
@@ -252,9 +252,10 @@ def test_recipes_start_from_files_and_register_the_network(tmp_path):
         assert not find_network(network, False).is_pretrained
         with raises(CheckpointError, 'missing.pth'):
             find_network(network, 'missing.pth')
-    torch.save(dict(state_dict={f'net.{key}': x for key, x in timms.items()}), tmp_path / 'net.ckpt')
-    with raises(CheckpointError, 'net.ckpt', 'net.', '--prefix'):
-        MODELS.build(find_network('timm:resnet18', str(tmp_path / 'net.ckpt')).backbone)
+    for prefix in 'net.', 'model.net.':
+        torch.save(dict(state_dict={f'{prefix}{key}': x for key, x in timms.items()}), tmp_path / 'net.ckpt')
+        with raises(CheckpointError, 'net.ckpt', prefix, '--prefix'):
+            MODELS.build(find_network('timm:resnet18', str(tmp_path / 'net.ckpt')).backbone)
     with raises(UsageError, 'timm:resnet18', 'timm://resnet18', 'file'):
         find_network('timm:resnet18', 'timm://resnet18')
     network = dict(type='TimmBackbone', name='vit_tiny_patch16_224.augreg_in21k', pretrained=True)

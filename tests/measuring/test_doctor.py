@@ -7,6 +7,7 @@ import torch
 from mmvit.measuring import doctor
 from mmvit_backbones.ops import library
 from mmvit_backbones.ops.dispatch import OPERATORS
+from mmvit_backbones.utils.installation import find_conflicts
 
 
 def add_distribution(folder, name: str) -> None:
@@ -37,6 +38,15 @@ def test_broken_packages_are_problems(run, frameworks, tmp_path, monkeypatch, ca
     text = '\n'.join(lines)
     assert "mmseg does not work: ModuleNotFoundError: No module named 'no_" in text
     assert '`pip uninstall mmcv onedl-mmcv`' in text and 'problem(s)' in lines[-1]
+
+
+def test_distributions_in_two_folders_are_no_conflict(tmp_path):
+    """As where a folder on the path has an mmcv of its own."""
+    folders = [tmp_path / name for name in ('mmcv', 'onedl-mmcv')]
+    for folder in folders:
+        folder.mkdir()
+        add_distribution(folder, folder.name)
+    assert not find_conflicts(path=[str(folder) for folder in folders])
 
 
 class Double(torch.autograd.Function):

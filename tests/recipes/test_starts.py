@@ -17,6 +17,7 @@ from mmvit.recipes.networks import find_network
 from mmvit.recipes.starts import loaded_in
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import CheckpointError, MMViTError
+from mmvit_backbones.zoo.convert import convert_weights
 from mmvit_backbones.zoo.loading import safe_loading
 from mmvit_backbones.zoo.variants import Normalization
 
@@ -91,6 +92,16 @@ def test_a_prefix_of_a_framework_for_trainings_is_found(tmp_path):
     with safe_loading():
         backbone.init_weights()
     assert all(torch.equal(x, weights[name]) for name, x in backbone.named_parameters())
+    teacher = {f'teacher.{name}': x + 1 for name, x in weights.items()}
+    torch.save(dict(state_dict={f'net.{name}': x for name, x in weights.items()} | teacher), file)
+    nested = str(tmp_path / 'nested.pth')
+    torch.save(dict(student=dict(backbone=weights)), nested)
+    for source, prefix in (file, 'teacher.'), (nested, 'student.backbone.'):
+        with raises(CheckpointError, prefix, 'mmvit weights convert', '--pretrained'):
+            find_network(network, source, 'classification')
+    converted = str(tmp_path / 'own.safetensors')
+    convert_weights(file, converted, prefix='teacher.')
+    assert loaded_in(find_network(network, converted, 'classification'))
 
 
 @TASKS

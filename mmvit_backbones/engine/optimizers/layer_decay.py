@@ -80,7 +80,8 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
         super().add_params(single, module, is_dcn_module=is_dcn_module)
         scales, exempt, flat = self.scales(module), self.exempt(module), self.paramwise_cfg.get('flat_decay_mult')
         frozen = sum(not parameter.requires_grad for parameter in module.parameters())
-        for group in single:
+        # MMEngine adds a module that several ones share, as CoaT's position encodings, with each of them.
+        for group in {id(group['params'][0]): group for group in single}.values():
             parameter, = group.pop('params')
             if self.base_wd and id(parameter) in exempt:
                 group['weight_decay'] = 0.

@@ -15,8 +15,8 @@ TOOLS = ROOT / 'tools'
 # modules of the two packages.
 LIBRARY_LEVELS = ['version errors', 'utils', 'ops', 'layers', 'backbones necks heads losses', 'zoo',
                   'datasets evaluation', 'engine', 'export', '', 'integrations']
-COMMAND_LEVELS = ['utils', 'frameworks', 'configs', 'naming fine_tuning', 'folders', 'running', 'inference',
-                  'deployment', 'recipes', 'drawing', 'measuring', 'comparing', '', 'cli', '__main__']
+COMMAND_LEVELS = ['utils', 'frameworks', 'configs', 'naming fine_tuning', 'folders', 'predictions', 'running',
+                  'inference', 'deployment', 'recipes', 'drawing', 'measuring', 'comparing', '', 'cli', '__main__']
 LEVELS = [[f'{package}.{name}'.rstrip('.') for name in level.split(' ')]
           for package, levels in (('mmvit_backbones', LIBRARY_LEVELS), ('mmvit', COMMAND_LEVELS)) for level in levels]
 LEVEL = {component: number for number, components in enumerate(LEVELS) for component in components}

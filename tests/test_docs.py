@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from string import Template
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from golden import fill_state_dict
@@ -109,6 +111,11 @@ def test_program_on_page(page, published, tmp_path, monkeypatch):
     monkeypatch.setenv('MMVIT_HOME', str(published.parent))
     if page == 'own_data.md':
         make_cats(tmp_path)
+    if page == 'python.md':
+        film = cv2.VideoWriter('film.avi', cv2.VideoWriter_fourcc(*'MJPG'), 5, (64, 64))
+        for _ in range(3):
+            film.write(np.zeros((64, 64, 3), np.uint8))
+        film.release()
     program = '\n'.join(block for block in blocks(page) if not is_config(block))
     if page == 'weights.md':  # tests download nothing
         program = program.replace('pretrained=True', 'pretrained=False')

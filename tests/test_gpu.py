@@ -1,10 +1,12 @@
 """Networks on a GPU with each choice of kernels: agreement with the CPU in float64, streams, graphs, determinism."""
 import os
+import re
 from functools import cache
 
 import pytest
 import torch
-from helpers import fresh_model, images, relative_error, trained_model
+from helpers import ROOT, fresh_model, images, relative_error, trained_model
+from subcommands import call
 from tiny_configs import TINY_CONFIGS
 from torch import Tensor, nn
 
@@ -129,3 +131,13 @@ def test_compiled_steps_agree(network, kernels):
         expected = step(model, x)
         model.compile()
         assert_agree(step(model, x), expected, 1e-3)
+
+
+@pytest.mark.slow
+def test_a_check_says_how_much_memory_is_needed(tmp_path, capsys):
+    """Of the steps and the validation; more than the weights, and less than there is."""
+    pytest.importorskip('mmpretrain')
+    call('train', 'rest_lite', '--class-folder', ROOT / 'data/flowers_mini', '--size', 64, '--no-pretrained', '--check',
+         '--work-dir', tmp_path / 'run')
+    used, total = map(float, re.search(r'at least ([\d.]+) of ([\d.]+) GiB', capsys.readouterr().out).groups())
+    assert 0.1 <= used <= total == pytest.approx(torch.cuda.get_device_properties(0).total_memory / 2**30, abs=0.5)

@@ -36,6 +36,12 @@ def read_class_list(path: str | Path) -> tuple[str, ...]:
     return names
 
 
+def format_class(name: str) -> str:
+    """Returns the line of a name, in quotes if it has more than letters."""
+    quote = "'" if '"' in name else '"'
+    return name if name.isalpha() else f'{quote}{name}{quote}'
+
+
 def check_class_names(names: Iterable, where: str) -> None:
     """Raises UsageError if a name is no text in a line, or two names are equal, perhaps in another Unicode form."""
     names = list(names)

@@ -1,4 +1,5 @@
 """Evaluates a model that takes whole images, such as an exported file, on the test set of a config."""
+import os.path as osp
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from mmvit_backbones.utils.classes import check_labels, classes_of
 from .. import frameworks
 from ..folders.images import read_rgb
 from ..frameworks.building import use_framework
+from ..predictions.mistakes import add_mistakes
 from .runtimes import Arrays
 
 Model = Callable[[list[np.ndarray]], Sequence[Arrays]]
@@ -40,9 +42,14 @@ def evaluate(cfg: Config, run: Model, classes: Sequence[str] = (), source: str =
                  'classes in the same order')
     evaluator, add_prediction = Evaluator(cfg.test_evaluator), frameworks.of(cfg).add_prediction
     evaluator.dataset_meta = loader.dataset.metainfo
+    mistakes = add_mistakes(cfg, evaluator, loader.dataset)
     for batch in loader:
         for sample in batch['data_samples']:
             outputs, = run([np.array(read_rgb(sample.img_path))])
             add_prediction(sample, outputs)
         evaluator.process(batch['data_samples'], batch)
-    return evaluator.evaluate(len(loader.dataset))
+    metrics = evaluator.evaluate(len(loader.dataset))
+    if mistakes:
+        mistakes.write(cfg.work_dir, osp.basename(source))
+        print(*mistakes.lines, sep='\n')
+    return metrics

@@ -12,8 +12,10 @@ from PIL import Image
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import check_outputs, replaced_when_complete
 
+from ..folders.class_lists import format_class
+from ..folders.folders import write_file
+from ..predictions.results import SCORE_THR, Classification, Result, Segmentation, area_of, outlines_of
 from .predictor import Predictor
-from .results import SCORE_THR, Classification, Result, Segmentation
 from .sources import find_images
 
 
@@ -76,11 +78,13 @@ def write_predictions(predictor: Predictor, names: dict[str, str], out_dir: str 
         names (dict[str, str]): Name of the output for each image, from :func:`find_sources`.
         out_dir (str | Path): Folder for the outputs.
         save_results (bool): Whether to write ``results.json`` (detectors: COCO results, where ``image_id`` is the
-            number of the image among all of ``names``, from 1), ``labels/`` (segmenters: label images with a palette),
-            or ``results.csv`` (classifiers: the five best classes). Defaults to False.
+            number of the image among all of ``names``, from 1) and ``annotations.json`` (a COCO file with images,
+            categories and masks as polygons), ``labels/`` (segmenters: label images with a palette, and
+            ``classes.txt``), or ``results.csv`` (classifiers: the five best classes). Defaults to False.
         batch_size (int): Maximum number of images per batch. Defaults to 1.
         score_thr (float | None): Minimum score of detected objects. Defaults to None: 0.3 in drawings; results have all
-            objects, as the average precision needs them.
+            objects, as the average precision needs them; annotations those from the score of the best F1 on, which the
+            last validation of a training has found, or 0.3.
         reads (Sequence[object]): What else is read and must not be replaced, such as the checkpoint. Defaults to ().
 
     Raises:
@@ -95,16 +99,18 @@ def _planned(names: Iterable[str], out_dir: Path) -> Iterator[Path]:
     """Yields the files that models of any task may write."""
     for name in names:
         yield from (out_dir / f'{name}.png', out_dir / f'labels/{name}.png')
-    yield from (out_dir / 'results.csv', out_dir / 'results.json')
+    yield from (out_dir / name for name in ('results.csv', 'results.json', 'annotations.json', 'labels/classes.txt'))
 
 
 def _write(predictor: Predictor, names: dict[str, str], out_dir: Path, save_results: bool, batch_size: int,
            score_thr: float | None) -> Iterator[Written]:
     """Yields what :func:`write_predictions` yields."""
     drawn = SCORE_THR if score_thr is None else score_thr
+    labeled = predictor.score_thr if score_thr is None else score_thr
     kept = 0. if save_results and score_thr is None else drawn
     make_folder(out_dir)
     entries: list[list] = []  # of each image: its objects, or the row of its classes
+    images: list[dict] = []
     try:
         for number, (source, result) in enumerate(_predict_each(predictor, names, batch_size, kept), 1):
             if isinstance(result, UsageError):
@@ -117,6 +123,9 @@ def _write(predictor: Predictor, names: dict[str, str], out_dir: Path, save_resu
                 best = result.to_dict()['items']
                 entries.append([source, *(value for item in best for value in (item['category'], item['score']))])
             elif save_results:
+                height, width = result.image.shape[:2]
+                images.append(dict(id=number, width=width, height=height,
+                                   file_name=relative_name(source, names[source])))
                 entries.append([dict(entry, file_name=source)
                                 for entry in result.to_coco(number, predictor.category_ids)])
             yield Written(source, path, result)
@@ -127,9 +136,34 @@ def _write(predictor: Predictor, names: dict[str, str], out_dir: Path, save_resu
                   open(part, 'w', encoding='utf-8', newline='') as file):
                 csv.writer(file).writerows([['file', *(f'{kind}{i}' for i in best for kind in ('class', 'score'))],
                                             *entries])
-        elif save_results and predictor.task != 'segmentation':
-            with replaced_when_complete(out_dir / 'results.json') as part, open(part, 'w', encoding='utf-8') as file:
-                json.dump(list(chain.from_iterable(entries)), file)
+        elif save_results and predictor.task == 'segmentation':
+            write_file(out_dir / 'labels', 'classes.txt', '\n'.join(map(format_class, predictor.classes)))
+        elif save_results:
+            found = list(chain.from_iterable(entries))
+            write_file(out_dir, 'results.json', json.dumps(found))
+            content = annotations_of(found, labeled, images, predictor.classes, predictor.category_ids)
+            write_file(out_dir, 'annotations.json', json.dumps(content))
+
+
+def relative_name(source: str, name: str) -> str:
+    """Returns the path of an image relative to the given folder, by the name of its output, which may lack a suffix."""
+    return Path(*Path(source).parts[-len(Path(name).parts):]).as_posix()
+
+
+def annotations_of(found: Iterable[dict], score_thr: float, images: list[dict], classes: Sequence[str],
+                   category_ids: Sequence[int] | None) -> dict[str, list[dict]]:
+    """Returns the content of a COCO file, with the entries of a results file from a score on that have an area."""
+    annotations = []
+    for entry in found:
+        mask = entry.get('segmentation')
+        area = area_of(mask) if mask else entry['bbox'][2] * entry['bbox'][3]
+        if entry['score'] >= score_thr and area:
+            annotations.append(dict(
+                id=len(annotations) + 1, image_id=entry['image_id'], category_id=entry['category_id'], iscrowd=0,
+                bbox=entry['bbox'], area=area, score=entry['score'], segmentation=outlines_of(mask) if mask else []))
+    ids = category_ids or range(1, len(classes) + 1)
+    categories = [dict(id=number, name=name) for number, name in zip(ids, classes)]
+    return dict(images=images, annotations=annotations, categories=categories)
 
 
 def _predict_each(predictor: Predictor, sources: Iterable[str], batch_size: int, score_thr: float

@@ -1,4 +1,5 @@
 """Runs checkpoints and exported models on images."""
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from mmvit_backbones.zoo.reading import find_checkpoint
 
 from ..configs.official import source_of
 from ..naming import path_hint, resolve
+from ..predictions.mistakes import SCORE
+from ..predictions.results import SCORE_THR, Result, result_of
 from ..running.run_folder import RunFolder
-from .results import SCORE_THR, Result, result_of
 from .runtimes import Exported, PyTorchModel, find_device
 from .sources import read_images
 
@@ -37,6 +39,8 @@ class Predictor:
         classes (list[str]): Names of the classes; empty if the model has none.
         palette (list): RGB color of each class; empty if the model has none.
         category_ids (list[int] | None): Ids of the classes in the COCO file of the training, if it was of a folder.
+        score_thr (float): Minimum score of objects for labels: that of the best F1 in the last validation of the
+            training, or 0.3.
         model (PyTorchModel | Exported): ``model.run(images)`` takes RGB uint8 images ``(height, width, 3)`` and
             returns a dict of output arrays per image. ``model.details`` has ``classes``, ``palette`` and other
             metadata. ``model.runtime`` is ``eager``, ``onnxruntime`` or ``openvino``.
@@ -72,7 +76,7 @@ class Predictor:
                                       find_device(device), run.checkpoint)
         self.task, details = self.model.task, self.model.details
         self.classes, self.palette = list(details['classes']), [tuple(color) for color in details['palette']]
-        self.category_ids = details.get('category_ids')
+        self.category_ids, self.score_thr = details.get('category_ids'), details.get(SCORE, SCORE_THR)
 
     def __call__(self, images: object, batch_size: int = 1, score_thr: float = SCORE_THR) -> list[Result]:
         """Runs the model on images and returns all results.
@@ -90,17 +94,24 @@ class Predictor:
             UsageError: If ``batch_size`` is less than 1, an element of ``images`` has an unsupported type, or an image
                 cannot be read or processed.
         """
+        return list(self.stream(images, batch_size, score_thr))
+
+    def stream(self, images: object, batch_size: int = 1, score_thr: float = SCORE_THR) -> Iterator[Result]:
+        """Yields what calls return, so that memory does not grow with the frames of a film; raises as they do.
+
+        Args:
+            images, batch_size, score_thr: As for calls; ``images`` may be a generator.
+        """
         if batch_size < 1:
             raise UsageError(f'batch_size must be at least 1, got {batch_size}')
-        results, read = [], read_images(images)
+        read = read_images(images)
         while batch := list(islice(read, batch_size)):
             try:
                 outputs = self.model.run([image for _, image in batch])
             except UsageError as error:
                 raise UsageError(f'image {", ".join(name for name, _ in batch)}: {error}') from error
-            results += [result_of(output, name, image, self.classes, self.palette, score_thr)
-                        for output, (name, image) in zip(outputs, batch)]
-        return results
+            for output, (name, image) in zip(outputs, batch):
+                yield result_of(output, name, image, self.classes, self.palette, score_thr)
 
 
 def refuse(source: str, **arguments: object) -> None:

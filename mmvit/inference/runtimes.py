@@ -19,13 +19,15 @@ from mmvit_backbones.utils.file_access import check_file
 from mmvit_backbones.utils.openmmlab_models import type_name
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.loading import load_checkpoint
+from mmvit_backbones.zoo.reading import info_of
 
 from .. import frameworks
 from ..frameworks import task_of
 from ..frameworks.building import build_model, metainfo_of, use_framework
 from ..frameworks.tasks import TASKS
+from ..predictions.mistakes import SCORE
+from ..predictions.results import palette_of
 from ..utils.config_parts import leaf_datasets
-from .results import Color
 
 if TYPE_CHECKING:
     import openvino
@@ -63,6 +65,8 @@ class PyTorchModel:
             model=type_name(cfg.model), network=type_name(cfg.model.get('backbone', {'type': ''})))
         if self.meta.get('category_ids'):
             self.details['category_ids'] = list(self.meta['category_ids'])
+        if SCORE in info_of(dict(state)):
+            self.details[SCORE] = info_of(dict(state))[SCORE]
 
     @property
     def about_bands(self) -> str:
@@ -128,17 +132,6 @@ def loader_of(steps: Sequence[dict]) -> dict:
             raise UsageError(f'{option} of LoadImageFromFile in the test pipeline must be {value}, got '
                              f'{first[option]}: predictions and exported files read RGB with OpenCV; use mmvit test')
     return first
-
-
-def palette_of(metainfo: dict) -> list[Color]:
-    """Returns the RGB colors of a dataset's classes; empty if the palette is missing, a name or of other classes.
-
-    A data set of own classes inherits the palette of its type, e.g. the 80 colors of COCO.
-    """
-    palette = metainfo.get('palette')
-    if palette is None or isinstance(palette, str) or len(palette) != len(metainfo.get('classes') or ()):
-        return []
-    return [(int(red), int(green), int(blue)) for red, green, blue in palette]
 
 
 def find_device(name: str | torch.device | None) -> torch.device:

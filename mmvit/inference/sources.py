@@ -1,6 +1,7 @@
 """Finds and reads images in files, folders and memory."""
 import os
 from collections.abc import Iterable, Iterator
+from mimetypes import guess_type
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ def find_images(sources: Iterable[str | Path]) -> list[Path]:
     """Returns the files in ``sources``; replaces folders with the image files in them, recursively and sorted.
 
     Raises:
-        UsageError: If a file does not exist or is not a regular file, or a folder has no images.
+        UsageError: If a file does not exist or is not a regular file, such as a film or an address, or a folder has no
+            images.
     """
     images: list[Path] = []
     for source in sources:
+        refuse_films(str(source))
         path = Path(source)
         found = [path]
         if not os.path.isdir(path):
@@ -34,6 +37,16 @@ def find_images(sources: Iterable[str | Path]) -> list[Path]:
             raise UsageError(f'folder {path} contains no images; allowed suffixes: {", ".join(SUFFIXES)}')
         images += found
     return images
+
+
+def refuse_films(source: str) -> None:
+    """Raises UsageError for a film or an address, of which nothing is downloaded."""
+    kind = 'a film' if (guess_type(source)[0] or '').startswith('video/') else ''
+    if '://' in source:
+        kind = 'an address'
+    if kind and not os.path.isdir(source):
+        raise UsageError(f'image {source} is {kind}: pass image files or folders, downloaded before; frames of a film '
+                         'or a stream go through Predictor.stream, see docs/python.md')
 
 
 def read_images(sources: object) -> Iterator[tuple[str, np.ndarray]]:

@@ -61,6 +61,8 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
     with running(cfg, verbose, 'train', 'val') as runner:
         warn_of_others(runner, cfg)
         runner.train()
+    if runner.mistakes and runner.mistakes.lines:
+        print(*runner.mistakes.lines, sep='\n', flush=True)
     return runner
 
 
@@ -83,6 +85,8 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
         metrics = runner.test()
     if runner.rank == 0:
         show_metrics(metrics)
+        if runner.mistakes:
+            print(*runner.mistakes.lines, sep='\n')
         if drawings := frameworks.of(cfg).folder_of_drawings(cfg, runner.log_dir):
             print(f'drawings: {short_path(drawings)}')
         print(f'log and metrics: {short_path(runner.log_dir)}')

@@ -1,6 +1,6 @@
 """MMEngine's runners as trainings and tests use them."""
 import os.path as osp
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -21,9 +21,11 @@ from mmvit_backbones.utils.installation import install_command
 from mmvit_backbones.utils.messages import near_names
 from mmvit_backbones.utils.openmmlab_models import unwrap_model
 from mmvit_backbones.zoo.fitting import check_finite
+from mmvit_backbones.zoo.reading import recorded_best
 
 from ..configs.saved import without_start
 from ..configs.settings import check_schedule
+from ..predictions.mistakes import Mistakes, add_mistakes
 from ..utils.config_parts import find
 from ..utils.faults import named
 from .checkpoints import check_start, use_tested
@@ -54,6 +56,8 @@ class CheckedRunner(Base):
     """
 
     is_training = False
+    mistakes: Mistakes | None = None
+    best: Mapping[str, str] | None = None  # checkpoints so far
     processes = 1  # among which the batches of the train loader are still to be divided
 
     def build_model(self, model: Any) -> nn.Module:
@@ -88,7 +92,21 @@ class CheckedRunner(Base):
     def build_val_loop(self, loop: Any) -> Any:
         loop = super().build_val_loop(loop)
         check_prefixes(self, getattr(loop, 'evaluator', None))
+        self.mistakes = add_mistakes(self.cfg, getattr(loop, 'evaluator', None), loop.dataloader.dataset)
         return loop
+
+    def build_test_loop(self, loop: Any) -> Any:
+        loop = super().build_test_loop(loop)
+        self.mistakes = add_mistakes(self.cfg, getattr(loop, 'evaluator', None), loop.dataloader.dataset)
+        return loop
+
+    def write_mistakes(self) -> None:
+        """Writes the mistakes of a test, and of a validation if it is the best so far."""
+        best = recorded_best(self.message_hub.runtime_info)
+        if self.mistakes and self.rank == 0 and not (self.is_training and best and best == self.best):
+            source = f'epoch {self.epoch}' if self.is_training else osp.basename(str(self._load_from))
+            self.mistakes.write(self.work_dir, source)
+        self.best = best
 
     def _init_model_weights(self) -> None:
         try:
@@ -113,6 +131,10 @@ class CheckedRunner(Base):
         if fn_name == 'after_load_checkpoint' and 'state_dict' in arguments['checkpoint']:
             self.check_checkpoint(arguments['checkpoint'], str(self._load_from or self.work_dir))
         super().call_hook(fn_name, **arguments)
+        if fn_name == 'before_train':  # a training that goes on has some
+            self.best = recorded_best(self.message_hub.runtime_info) or None
+        if fn_name in ('after_val_epoch', 'after_test_epoch'):
+            self.write_mistakes()
 
     def check_checkpoint(self, checkpoint: dict, source: str) -> None:
         """Raises an error if a run cannot start from a checkpoint, resume from it or test it."""

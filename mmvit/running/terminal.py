@@ -29,6 +29,7 @@ SHOWN = re.compile(r'Epoch\(test|weights from |resumed|the monitored metric')
 USELESS = re.compile(r'will be deprecated in future|The prefix is not set|Loads checkpoint by|.*do not match exactly')
 TIME = 'time        about {} (h:min:s): {}'
 STEPS = 5  # from which the first estimate is; the first of them is slower, and does not count
+GIB = 2**30
 BATCHES = 4  # of a validation, as well
 LINES, FEWEST = 30, 20  # of steps, and the fewest steps from line to line
 FEW_IMAGES, FEW_OBJECTS = 20, 50  # of a validation, below which the best value is told beside the last one
@@ -190,11 +191,15 @@ def rates_of(runner: Runner) -> str:
 
 
 def rehearse_pace(runner: Any) -> str:
-    """Returns how long a training takes that does not start, after some of its steps."""
+    """Returns how long a training takes that does not start, after some of its steps, and the memory of a GPU."""
     loop, model = runner.train_loop, runner.model.to(get_device()).train()
     batches = islice(chain.from_iterable(repeat(loop.dataloader)), STEPS)
     step = median_time(model.train_step(batch, runner.optim_wrapper) for batch in batches)
-    return TIME.format(*time_left(loop, 0, step, time_validation(runner)))
+    told = TIME.format(*time_left(loop, 0, step, time_validation(runner)))
+    if get_device() == 'cuda':  # larger images, and more objects, come later
+        used, (_, total) = torch.cuda.max_memory_reserved(), torch.cuda.mem_get_info()
+        told += f'\nmemory      at least {used / GIB:.1f} of {total / GIB:.1f} GiB'
+    return told
 
 
 def time_validation(runner: Any) -> float:

@@ -1,13 +1,17 @@
 """Names and files of outputs, for given predictions."""
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from data_folders import checked_folder
 from helpers import raises
 from PIL import Image
+from pycocotools.coco import COCO
 
+from mmvit.folders.class_lists import read_class_list
 from mmvit.inference import Classification, Detection, Segmentation
 from mmvit.inference.outputs import find_sources, write_predictions
 from mmvit_backbones.errors import UsageError
@@ -33,7 +37,7 @@ class Fixed:
     """Returns given results instead of predictions."""
 
     classes = ['cat', 'dog']
-    category_ids = None
+    category_ids, score_thr = None, .3
 
     def __init__(self, task: str, results: dict) -> None:
         self.task, self.results = task, results
@@ -82,7 +86,7 @@ def test_objects_are_written(tmp_path):
     assert entries == [dict(box, image_id=1, category_id=2, file_name='a.jpg'),
                        dict(box, image_id=1, category_id=1, file_name='a.jpg'),
                        dict(box, image_id=3, category_id=1, file_name='b.jpg')]
-    assert files(tmp_path) == {'a.png', 'b.png', 'c.png', 'results.json'}
+    assert files(tmp_path) == {'a.png', 'b.png', 'c.png', 'results.json', 'annotations.json'}
 
 
 def test_results_have_all_scores(tmp_path, monkeypatch):
@@ -102,13 +106,74 @@ def test_segments_are_label_images(tmp_path):
     labels = np.zeros((500, 500), int)
     labels[:100] = 1
     write(tmp_path, 'segmentation', [Segmentation(*about('a.jpg'), labels)], {'a.jpg': 'x/a'})
-    assert files(tmp_path) == {'x/a.png', 'labels/x/a.png'}
+    assert files(tmp_path) == {'x/a.png', 'labels/x/a.png', 'labels/classes.txt'}
+    assert read_class_list(tmp_path / 'labels/classes.txt') == ('cat', 'dog')
     np.testing.assert_array_equal(np.array(Image.open(tmp_path / 'labels/x/a.png')), labels)
+
+
+def test_objects_become_labels(tmp_path, monkeypatch):
+    """The file trains and is read by others; masks stay as they are, and an unreadable image keeps its number."""
+    monkeypatch.setattr(Fixed, 'category_ids', [3, 7])
+    folder = tmp_path / 'new'
+    names = {f'{folder}/train/deep/{name}.jpg': f'deep/{name}' for name in 'abc'}
+    (folder / 'train/deep').mkdir(parents=True)
+    for name in names:
+        Image.fromarray(PIXELS).save(name)
+    masks = np.zeros((4, 500, 500), bool)
+    rows, columns = np.indices((500, 500))
+    masks[0] = (rows - 100.3)**2 + (columns - 80)**2 < 45.2**2
+    masks[0, 200:220, 300:301] = True  # of two parts
+    masks[1] = masks[0] & ~(abs(rows - 100) + abs(columns - 80) < 9)
+    masks[2, 490:500, 499] = True
+    boxes = [[columns[mask].min(), rows[mask].min(), columns[mask].max() + 1, rows[mask].max() + 1] if mask.any()
+             else [1, 2, 3, 4] for mask in masks]
+    scores = np.array([.9, .5, .4, .39], np.float32)
+    found = [Detection(*about(name), np.array([1, 0, 1, 1]), scores, np.array(boxes, np.float32), masks)
+             for name in names]
+    found[1] = 'broken'
+    monkeypatch.setattr(Fixed, 'score_thr', .4)
+    write(tmp_path, 'detection', found, names)
+    content = json.loads((tmp_path / 'annotations.json').read_text())
+    assert content['images'] == [dict(id=number, file_name=f'deep/{name}.jpg', width=500, height=500)
+                                 for number, name in ((1, 'a'), (3, 'c'))]
+    assert content['categories'] == [dict(id=3, name='cat'), dict(id=7, name='dog')]
+    assert [each['image_id'] for each in content['annotations']] == [1, 1, 1, 3, 3, 3]
+    assert [each['category_id'] for each in content['annotations'][:3]] == [7, 3, 7]
+    assert [isinstance(each['segmentation'], list) for each in content['annotations'][:3]] == [True, False, True]
+    (folder / 'annotations').mkdir()
+    file = folder / 'annotations/instances_train.json'
+    shutil.copy(tmp_path / 'annotations.json', file)
+    coco = COCO(file)
+    for each, mask in zip(coco.anns.values(), masks):
+        np.testing.assert_array_equal(coco.annToMask(each), mask)
+        assert each['area'] == mask.sum() and not each['iscrowd']
+    (folder / 'train/deep/b.jpg').unlink()
+    read = checked_folder('coco_folder', folder, val_fraction=.5, out=str(tmp_path / 'lists'))
+    assert read.classes == ('cat', 'dog') and read.has_masks
+    sv = pytest.importorskip('supervision')
+    others = sv.DetectionDataset.from_coco(str(folder / 'train'), str(file), force_masks=True)
+    assert others.classes == ['cat', 'dog'] and sum(len(each.mask) for _, _, each in others) == 6
+
+
+def test_masks_become_labels(tmp_path):
+    """Moved to `masks/`, they train."""
+    for part in 'images', 'masks':
+        (tmp_path / part).mkdir()
+    names = {f'{tmp_path}/images/{name}.png': name for name in 'ab'}
+    labels = np.eye(500, dtype=int)
+    for name in names:
+        Image.fromarray(PIXELS).save(name)
+    write(tmp_path, 'segmentation', [Segmentation(*about(name), labels) for name in names], names)
+    shutil.copytree(tmp_path / 'labels', tmp_path / 'masks', dirs_exist_ok=True)
+    shutil.move(tmp_path / 'masks/classes.txt', tmp_path)
+    read = checked_folder('seg_folder', tmp_path, val_fraction=.5, out=str(tmp_path / 'lists'))
+    assert read.classes == ('cat', 'dog')
 
 
 @pytest.mark.parametrize('task, name, source', [
     ('detection', 'a', 'a.png'), ('segmentation', 'x', 'labels/x.png'), ('classification', 'x', 'results.csv'),
-    ('detection', 'x', 'results.json')])
+    ('detection', 'x', 'results.json'), ('detection', 'x', 'annotations.json'),
+    ('segmentation', 'x', 'labels/classes.txt')])
 def test_no_output_replaces_what_is_read(task, name, source, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path('given/labels').mkdir(parents=True)

@@ -17,6 +17,7 @@ from tiny_exports import mean_color_file
 
 from mmvit.configs.files import named_configs, read_config
 from mmvit.inference import Predictor, read_rgb
+from mmvit.inference.outputs import find_sources
 from mmvit.inference.runtimes import TestPipeline, installed_runtimes
 from mmvit.utils.config_parts import leaf_datasets
 from mmvit_backbones.errors import UsageError
@@ -50,6 +51,30 @@ def test_devices(file):
             [] if 'CUDAExecutionProvider' in onnxruntime.get_available_providers() else ['cuda'])]:
         with raises(UsageError, 'device', device):
             Predictor(file, device=device)
+
+
+def test_a_film_is_read_as_its_results_are_taken(file):
+    """Memory would grow with it."""
+    read = []
+
+    def frames():
+        for number in range(7):
+            read.append(number)
+            yield np.full((2, 4, 3), number, np.uint8)
+
+    results = Predictor(file).stream(frames(), batch_size=2)
+    assert not read
+    assert next(results).scores.tolist() == [0, 0, 0] and read == [0, 1]
+    assert [result.scores[0] for result in results] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize('source, kind', [
+    ('https://host/a.jpg', 'address'), ('rtsp://camera/1', 'address'), ('films/cats.MP4', 'film')])
+def test_films_and_addresses_are_refused(source, kind, file):
+    """As they were given, and with what to do."""
+    for call in Predictor(file), lambda path: find_sources([path]):
+        with raises(UsageError, f'{source} ', kind, 'Predictor.stream'):
+            call(source)
 
 
 @pytest.mark.parametrize('options', [{}, dict(runtime='onnxruntime'), dict(runtime='openvino')], ids=str)

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 from matplotlib.ft2font import FT2Font
 
-from mmvit.inference import fonts
-from mmvit.inference.fonts import _fonts, default_font, font_for
-from mmvit.inference.results import Detection
+from mmvit.predictions import fonts
+from mmvit.predictions.fonts import _fonts, default_font, font_for
+from mmvit.predictions.results import Detection
 
 LACKING = '\U0001f9ff\U0010fffd'  # a private character that no font has
 

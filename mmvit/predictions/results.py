@@ -95,11 +95,14 @@ class Result:
             entries.append(entry)
         return entries
 
-    def draw(self) -> Image.Image:
+    def draw(self, has_scores: bool = True) -> Image.Image:
         """Draws masks, boxes and labels over the image.
 
         Labels of items without boxes are listed in the top left corner. Small images are enlarged by an integer factor
         to an area of at least ``MIN_DRAWING ** 2`` pixels.
+
+        Args:
+            has_scores (bool): Whether labels have scores, which a truth has not. Defaults to True.
         """
         items = self.items()
         image = self.image.copy()
@@ -113,8 +116,7 @@ class Result:
                 pen.box(item['box'], self.color(item['label']))
         for number, item in enumerate(items):
             score = '<1%' if item['score'] < 0.005 else f'{item["score"]:.0%}'
-            name, font = self.name(item['label']), font_for(self.name(item['label']))
-            pen.label(name if font else str(item['label']), score, font or default_font(),
+            pen.label(*written(self.name(item['label']), item['label']), score if has_scores else '',
                       self.color(item['label']), item.get('box'), number)
         return pen.drawing
 
@@ -207,6 +209,17 @@ def result_of(outputs: dict[str, np.ndarray], source: str, image: np.ndarray, cl
     return Classification(*about, labels, outputs['scores'][labels])
 
 
+def palette_of(metainfo: dict) -> list[Color]:
+    """Returns the RGB colors of a dataset's classes; empty if the palette is missing, a name or of other classes.
+
+    A data set of own classes inherits the palette of its type, e.g. the 80 colors of COCO.
+    """
+    palette = metainfo.get('palette')
+    if palette is None or isinstance(palette, str) or len(palette) != len(metainfo.get('classes') or ()):
+        return []
+    return [(int(red), int(green), int(blue)) for red, green, blue in palette]
+
+
 class _Pen:
     """Draws boxes and labels inside an image, and enlarges small images to keep the labels readable."""
 
@@ -223,16 +236,14 @@ class _Pen:
         x1, y1, x2, y2 = self.scale * sides
         self.draw.rectangle([x1, y1, max(x1, x2), max(y1, y2)], outline=color, width=max(2, self.size // 7))
 
-    def label(self, name: str, score: str, font: str, color: Color, sides: np.ndarray | None, row: int) -> None:
+    def label(self, name: str, font: str, score: str, color: Color, sides: np.ndarray | None, row: int) -> None:
         """Draws a label at a box with these ``sides``, or else in a row of the list in the top left corner.
 
         Of a name that is wider than the image, only the beginning is drawn.
         """
         letters = ImageFont.truetype(font, self.size)
-        text = f' {name} {score} '
-        while letters.getlength(text) > self.drawing.width and name:
-            name = name[:-1]
-            text = f' {name}... {score} '
+        end = f' {score} ' if score else ' '
+        text = f' {shortened(name, letters, self.drawing.width - letters.getlength(" " + end))}{end}'
         length = math.ceil(letters.getlength(text))
         x, y = (0, row * self.height) if sides is None else self.scale * sides[:2] - (0, self.height)
         x, y = np.clip((x, y), 0, np.maximum(np.subtract(self.drawing.size, (length, self.height)), 0)).tolist()
@@ -242,9 +253,44 @@ class _Pen:
         self.draw.text((x, y), text, 'white' if is_dark else 'black', letters)
 
 
+def written(name: str, number: int) -> tuple[str, str]:
+    """Returns the name of a class and the file of a font for it; without such a font, its number."""
+    font = font_for(name)
+    return name if font else str(number), font or default_font()
+
+
+def shortened(text: str, letters: ImageFont.FreeTypeFont, width: float) -> str:
+    """Returns a text, or its beginning, as wide as that many pixels."""
+    kept = text
+    while letters.getlength(text) > width and kept:
+        kept = kept[:-1]
+        text = f'{kept}...'
+    return text
+
+
 def run_lengths(mask: np.ndarray) -> dict:
     """Encodes a mask ``(height, width)`` as COCO RLE, a dict with ``size`` and ``counts``."""
     from pycocotools.mask import encode
     encoded = encode(np.asfortranarray(mask, np.uint8))
     counts = encoded['counts']
     return dict(size=encoded['size'], counts=counts.decode() if isinstance(counts, bytes) else counts)
+
+
+def area_of(mask: dict) -> int:
+    """Returns the pixels of a mask that is encoded as COCO RLE."""
+    from pycocotools.mask import area
+    return int(area(mask))
+
+
+def outlines_of(mask: dict) -> list[list[float]] | dict:
+    """Returns the polygons ``[x1, y1, x2, y2, ...]`` around a mask in COCO RLE, which is returned if it has holes.
+
+    They run a quarter of a pixel inside of the mask, so that pycocotools makes the same mask of them.
+    """
+    import cv2
+    from pycocotools.mask import decode
+    doubled = cv2.resize(decode(mask), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    outlines, levels = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    if (levels[..., 3] >= 0).any():  # of holes, the number of the outline around them
+        return mask
+    return [((outline.flatten() + 0.5) / 2).tolist() for outline in outlines]

@@ -4,7 +4,7 @@ import pytest
 from pycocotools.mask import area
 
 from mmvit.inference import Classification, Detection, Segmentation
-from mmvit.inference.results import result_of
+from mmvit.predictions.results import result_of
 
 RED, GREEN = (200, 20, 20), (20, 200, 20)
 

@@ -1,0 +1,1 @@
+"""What models predict, as values and drawings, and compared with the truth."""

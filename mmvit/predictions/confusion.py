@@ -1,0 +1,73 @@
+"""Draws which classes are taken for which, and truths beside predictions."""
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from .fonts import default_font
+from .results import MIN_DRAWING, Result, shortened, written
+
+MOST, PAIRS = 30, 20  # classes in a matrix; pairs in place of a larger one
+SIZE, GAP = 15, 8  # of letters and margins, in pixels
+
+
+def draw_confusion(matrix: np.ndarray, classes: Sequence[str], outside: Sequence[str], title: str) -> Figure:
+    """Draws a matrix of truths (rows) and predictions, or of many classes the pairs that are confused most.
+
+    Colors are shares of rows.
+    """
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    if len(classes) <= MOST:
+        return draw_table(matrix, shares, [*classes, *outside[1:]], [*classes, *outside[:1]],
+                          f'{title}: rows are the truth, columns the prediction')
+    counts = matrix[:len(classes), :len(classes)] * ~np.eye(len(classes), dtype=bool)
+    places = np.unravel_index(np.argsort(-counts, axis=None, kind='stable')[:PAIRS], counts.shape)
+    pairs = [pair for pair in zip(*places) if counts[pair]]
+    return draw_table(np.array([[matrix[pair]] for pair in pairs]), np.array([[shares[pair]] for pair in pairs]),
+                      [f'{classes[truth]} taken for {classes[other]}' for truth, other in pairs], [''],
+                      f'{title}: the pairs of {len(classes)} classes that are confused most')
+
+
+def draw_table(counts: np.ndarray, shares: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str
+               ) -> Figure:
+    """Draws counts as text on cells whose color is their share."""
+    figure, brief = Figure(figsize=(len(columns) / 2, len(rows) / 2)), EngFormatter(places=0, sep='')
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(shares, 'Blues', vmin=0, vmax=1, aspect='auto')
+    axes.set_title(title, loc='left')
+    axes.xaxis.tick_top()
+    for axis, names in ((axes.xaxis, columns), (axes.yaxis, rows)):
+        axis.set_ticks(range(len(names)), names)
+        for number, label in enumerate(axis.get_ticklabels()):
+            name, font = written(names[number], number)
+            label.set(text=name, font=Path(font), rotation=90 if axis is axes.xaxis else 0)
+    for row, column in zip(*counts.nonzero()):
+        count, color = counts[row, column], 'white' if shares[row, column] > 0.5 else 'black'
+        axes.text(column, row, str(count) if count < 10_000 else brief(count), color=color, ha='center', va='center')
+    return figure
+
+
+def draw_pairs(pairs: Sequence[tuple[Sequence[Result], str]], title: str) -> Image.Image:
+    """Draws truths beside predictions, each pair below a line about it, in two columns."""
+    letters, width = ImageFont.truetype(default_font(), SIZE), 2 * (MIN_DRAWING + GAP)
+    drawings = [[ImageOps.contain(drawing, (MIN_DRAWING, MIN_DRAWING))
+                 for drawing in (truth.draw(has_scores=False), found.draw())] for (truth, found), _ in pairs]
+    height = max(drawing.height for drawing, _ in drawings) + 2 * SIZE + GAP
+    image = Image.new('RGB', (2 * width, 2 * SIZE + math.ceil(len(pairs) / 2) * height), 'white')
+    draw = ImageDraw.Draw(image)
+    draw.text((GAP, GAP), title, 'black', letters)
+    for number, (_, text) in enumerate(pairs):
+        x, y = GAP + number % 2 * width, 2 * SIZE + number // 2 * height
+        draw.text((x, y + GAP), shortened(text, letters, width - GAP), 'black', letters)
+        for side, drawing in enumerate(drawings[number]):
+            image.paste(drawing, (x + side * (MIN_DRAWING + GAP // 2), y + 2 * SIZE))
+    return image
+
+
+def step_of(width: int, height: int) -> int:
+    """Returns by which whole number an image can be reduced without leaving the size of drawings."""
+    return max(1, int(math.sqrt(width * height) / MIN_DRAWING))

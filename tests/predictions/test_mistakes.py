@@ -1,0 +1,275 @@
+"""Tables and pictures of the errors of a test agree with scikit-learn, pycocotools and mmseg."""
+import csv
+import json
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fine_tunings import COCO
+from mmengine.config import Config
+from mmengine.dataset import DefaultSampler
+from mmengine.evaluator import Evaluator
+from PIL import Image
+from pycocotools.coco import COCO as Annotations
+from pycocotools.cocoeval import COCOeval
+from runs import be_one_of, in_processes
+from sklearn.metrics import confusion_matrix, log_loss
+
+from mmvit.frameworks.building import use_framework
+from mmvit.frameworks.tasks import CLASSIFIER, DETECTOR, SEGMENTER
+from mmvit.predictions.confusion import draw_confusion
+from mmvit.predictions.mistakes import FILES, add_mistakes
+
+CLASSES = ['daisy', 'poppy', 'rose', 'tulip']
+
+
+def images(folder: Path, number: int, size: tuple[int, int] = (48, 32)) -> list[str]:
+    paths = [str(folder / f'{i:03d}.png') for i in range(number)]
+    for i, path in enumerate(paths):
+        Image.new('RGB', size, (i, 90, 120)).save(path)
+    return paths
+
+
+def mistakes_of(folder: Path, task, samples: list[dict], *metrics: dict, classes=CLASSES, size: int | None = None):
+    """Returns the mistakes of predictions after writing them, and the figures of the test."""
+    use_framework(task.framework)
+    evaluator = Evaluator(list(metrics))
+    data = type('Data', (), dict(metainfo=dict(classes=classes)))
+    cfg = Config(dict(recipe={}, default_scope=task.framework, model={}))
+    mistakes = add_mistakes(cfg, evaluator, data)
+    evaluator.dataset_meta = data.metainfo
+    for start in range(0, len(samples), 7):
+        evaluator.process(samples[start:start + 7], {})
+    figures = evaluator.evaluate(size or len(samples))
+    if mistakes and mistakes.rows:
+        mistakes.write(folder / 'run', 'epoch 3')
+    return mistakes, figures
+
+
+def read(folder: Path, name: str) -> list[list[str]]:
+    with open(folder / 'run' / name, encoding='utf-8', newline='') as file:
+        return list(csv.reader(file))
+
+
+def matrix_in(folder: Path) -> np.ndarray:
+    return np.array([row[1:] for row in read(folder, 'confusion.csv')[1:]], int)
+
+
+def classified(paths: list[str]) -> tuple[list[dict], np.ndarray, np.ndarray]:
+    """Returns samples of a classifier, their labels and scores."""
+    noise = np.random.default_rng(0)
+    labels = noise.integers(len(CLASSES), size=len(paths))
+    scores = noise.dirichlet(np.ones(len(CLASSES)), len(paths)).astype(np.float32)
+    return [dict(img_path=path, gt_label=torch.tensor([label]), pred_score=torch.from_numpy(score))
+            for path, label, score in zip(paths, labels, scores)], labels, scores
+
+
+def test_classes_agree_with_scikit_learn(tmp_path):
+    paths = images(tmp_path, 60)
+    samples, labels, scores = classified(paths)
+    mistakes, figures = mistakes_of(tmp_path, CLASSIFIER, samples, dict(type='Accuracy'))
+    assert list(figures) == ['accuracy/top1']
+    np.testing.assert_array_equal(matrix_in(tmp_path), confusion_matrix(labels, scores.argmax(1)))
+    head, *rows = read(tmp_path, 'mistakes.csv')
+    found = {row[0]: dict(zip(head, row)) for row in rows}
+    for path, label, score in zip(paths, labels, scores):
+        expected = log_loss([label], [score / score.sum(dtype=float)], labels=range(len(CLASSES)))
+        assert float(found[path]['loss']) == pytest.approx(expected, abs=1e-3)
+        assert (found[path]['truth'], found[path]['prediction']) == (CLASSES[label], CLASSES[score.argmax()])
+    wrong = [row for row in rows if row[1] != row[2]]
+    assert rows[:len(wrong)] == wrong and len(rows) == 60  # errors first, of these the worst
+    losses = [float(row[head.index('loss')]) for row in wrong]
+    assert losses == sorted(losses, reverse=True)
+    assert sum(bool(row.outputs) for row in mistakes.rows) == 12
+    assert set(FILES) == {path.name for path in (tmp_path / 'run').iterdir()}
+
+
+def test_without_an_error_there_is_no_file(tmp_path):
+    """Those of an earlier validation would be taken for those of this one."""
+    samples, _, _ = classified(images(tmp_path, 20))
+    mistakes_of(tmp_path, CLASSIFIER, samples, dict(type='Accuracy'))
+    for sample in samples:
+        sample['gt_label'] = sample['pred_score'].argmax()[None]
+    mistakes, _ = mistakes_of(tmp_path, CLASSIFIER, samples, dict(type='Accuracy'))
+    assert not list((tmp_path / 'run').iterdir())
+    assert mistakes.lines == ['mistakes    no image with an error']
+
+
+@pytest.mark.parametrize('changes', [dict(module={}), dict(recipe=None)], ids=['augmented', 'published'])
+def test_other_tests_are_as_in_openmmlab(tmp_path, changes):
+    evaluator = Evaluator([])
+    cfg = dict(dict(default_scope='mmpretrain', recipe={}, model=dict(changes)), **changes)
+    if changes.get('recipe', True) is None:
+        del cfg['recipe']
+    assert add_mistakes(Config(cfg), evaluator, None) is None and not evaluator.metrics
+
+
+def segmented(paths: list[str], height: int, width: int) -> list[dict]:
+    noise = torch.Generator().manual_seed(0)
+    truths = [torch.randint(len(CLASSES), (1, height, width), generator=noise) for _ in paths]
+    truths[1][:] = 255
+    for truth in truths:
+        truth[:, :3] = 255
+    found = [torch.where(torch.rand(truth.shape, generator=noise) < 0.6, truth % 255, truth * 0) for truth in truths]
+    return [dict(img_path=path, gt_sem_seg=dict(data=truth), pred_sem_seg=dict(data=each))
+            for path, truth, each in zip(paths, truths, found)]
+
+
+def test_segments_agree_with_mmseg(tmp_path):
+    pytest.importorskip('mmseg')
+    paths = images(tmp_path, 15)
+    samples = segmented(paths, 32, 48)
+    use_framework('mmseg')
+    from mmseg.evaluation import IoUMetric
+    areas = [IoUMetric.intersect_and_union(sample['pred_sem_seg']['data'][0], sample['gt_sem_seg']['data'][0],
+                                           len(CLASSES), 255) for sample in samples]
+    intersect, union, found, truth = (sum(part).numpy() for part in zip(*areas))
+    _, figures = mistakes_of(tmp_path, SEGMENTER, samples, dict(type='IoUMetric', iou_metrics=['mIoU']))
+    matrix = matrix_in(tmp_path)
+    assert matrix.diagonal().tolist() == intersect.tolist()
+    assert (matrix.sum(0) + matrix.sum(1) - matrix.diagonal()).tolist() == union.tolist()
+    assert (matrix.sum(0).tolist(), matrix.sum(1).tolist()) == (found.tolist(), truth.tolist())
+    assert 'mIoU' in figures
+    rows = read(tmp_path, 'mistakes.csv')[1:]
+    assert {row[0] for row in rows} == {*paths} - {paths[1]}  # which has no labeled pixel
+    each = {path: 100 * (areas[i][0] / areas[i][1])[areas[i][3] > 0].mean() for i, path in enumerate(paths)}
+    assert [float(row[1]) for row in rows] == pytest.approx([each[row[0]].item() for row in rows], abs=0.01)
+    assert [float(row[1]) for row in rows] == sorted(float(row[1]) for row in rows)
+
+
+def detected(file: str) -> tuple[list[dict], list[str]]:
+    """Returns samples of a detector that errs in all ways, in the images of a COCO file, and the classes."""
+    coco, noise = Annotations(file), np.random.default_rng(0)
+    ids, samples = coco.getCatIds(), []
+    for image in coco.getImgIds():
+        boxes, labels = [], []
+        for truth in coco.imgToAnns[image]:
+            x, y, width, height = truth['bbox']
+            for _ in range(noise.integers(3)):  # missed, found, or found twice
+                shift = noise.normal(0, 0.15, 4) * [width, height, width, height]
+                boxes.append(np.array([x, y, x + width, y + height]) + shift)
+                is_right = noise.random() < 0.7
+                labels.append(ids.index(truth['category_id']) if is_right else noise.integers(len(ids)))
+        boxes, labels = np.array(boxes, np.float32).reshape(-1, 4), np.array(labels, int)
+        order = np.argsort(-(scores := noise.random(len(labels)).astype(np.float32)))
+        info = coco.imgs[image]
+        samples.append(dict(
+            img_id=image, img_path=f'{COCO}/val/{info["file_name"]}', ori_shape=(info['height'], info['width']),
+            pred_instances=dict(bboxes=torch.from_numpy(boxes[order]), labels=torch.from_numpy(labels[order]),
+                                scores=torch.from_numpy(scores[order]))))
+    return samples, [coco.cats[number]['name'] for number in ids]
+
+
+FILE = f'{COCO}/annotations/instances_val.json'
+METRIC = dict(type='CocoMetricFromZero', ann_file=FILE, metric=['bbox'])
+
+
+def test_objects_agree_with_pycocotools(tmp_path, capsys):
+    pytest.importorskip('mmdet')
+    samples, classes = detected(FILE)
+    mistakes, figures = mistakes_of(tmp_path, DETECTOR, samples, METRIC, classes=classes)
+    assert figures['coco/bbox_mAP'] > 0
+    coco = Annotations(FILE)
+    ids = coco.getCatIds()
+    found = [dict(image_id=sample['img_id'], category_id=ids[label], score=score, bbox=[x1, y1, x2 - x1, y2 - y1])
+             for sample in samples for label, score, (x1, y1, x2, y2) in zip(
+                 *(sample['pred_instances'][key].tolist() for key in ('labels', 'scores', 'bboxes')))]
+    evaluation = COCOeval(coco, coco.loadRes(found), 'bbox')
+    evaluation.params.iouThrs = [0.5]
+    evaluation.evaluate()
+    of_all = [each for each in evaluation.evalImgs if each and each['aRng'] == [0, 1e10]]
+    counts = [(score, match > 0) for each in of_all for score, match, ignored in zip(
+        each['dtScores'], each['dtMatches'][0], each['dtIgnore'][0]) if not ignored]
+    objects = sum(int((1 - np.array(each['gtIgnore'])).sum()) for each in of_all)
+    assert objects == sum(not each.get('iscrowd') for each in coco.anns.values())
+
+    def f1(threshold: float) -> float:
+        kept = [is_found for score, is_found in counts if score >= threshold]
+        return 2 * sum(kept) / (len(kept) + objects)
+
+    threshold = float(mistakes.lines[0].split('--score-thr ')[1].split(')')[0])
+    assert f1(threshold) == max(f1(step / 100) for step in range(101))
+    matrix, rows = matrix_in(tmp_path), read(tmp_path, 'mistakes.csv')[1:]
+    kept = [is_found for score, is_found in counts if score >= threshold]
+    assert matrix.diagonal().sum() == sum(kept) and matrix[:, :-1].sum() == len(kept)
+    assert matrix[:-1].sum() == objects and matrix[-1, -1] == 0
+    totals = np.array([row[1:5] for row in rows], int).sum(0).tolist()
+    confused = matrix[:-1, :-1].sum() - matrix.diagonal().sum()
+    assert totals == [matrix.diagonal().sum(), confused, matrix[:, -1].sum(), matrix[-1].sum()] and confused
+    errors = [sum(map(int, row[2:5])) for row in rows]
+    assert errors == sorted(errors, reverse=True) and len(rows) == len(samples)
+
+
+def test_kinds_of_errors_of_boxes(tmp_path):
+    """A box on another class is confused; a second one is false; one on a crowd is neither."""
+    pytest.importorskip('mmdet')
+    image, = images(tmp_path, 1, (100, 80))
+    truths = [(1, [0, 0, 20, 20], 0), (2, [40, 0, 20, 20], 0), (1, [0, 40, 20, 20], 0), (1, [50, 40, 50, 40], 1)]
+    file = tmp_path / 'coco.json'
+    file.write_text(json.dumps(dict(
+        images=[dict(id=4, file_name='000.png', width=100, height=80)],
+        categories=[dict(id=1, name='nut'), dict(id=2, name='bolt')],
+        annotations=[dict(id=number, image_id=4, category_id=category, bbox=box, area=box[2] * box[3], iscrowd=crowd)
+                     for number, (category, box, crowd) in enumerate(truths, 1)])))
+    boxes = [[0, 0, 20, 20], [40, 0, 60, 20], [1, 0, 20, 20], [60, 50, 80, 70], [0, 40, 20, 60]]
+    sample = dict(img_id=4, img_path=image, ori_shape=(80, 100), pred_instances=dict(
+        bboxes=torch.tensor(boxes).float(), labels=torch.zeros(5, dtype=torch.long),
+        scores=torch.tensor([.9, .85, .8, .7, .01])))
+    metric = dict(METRIC, ann_file=str(file))
+    mistakes, _ = mistakes_of(tmp_path, DETECTOR, [sample], metric, classes=['nut', 'bolt'])
+    assert mistakes.about == ' (--score-thr 0.01)'
+    assert read(tmp_path, 'mistakes.csv')[1][1:] == ['2', '1', '0', '1', str(round(4 / 7, 4))]
+    assert matrix_in(tmp_path).tolist() == [[2, 0, 0], [1, 0, 0], [1, 0, 0]]
+    sample['pred_instances'] = {key: values[:0] for key, values in sample['pred_instances'].items()}
+    mistakes_of(tmp_path, DETECTOR, [sample], metric, classes=['nut', 'bolt'])
+    assert matrix_in(tmp_path).tolist() == [[0, 0, 2], [0, 0, 1], [0, 0, 0]]
+
+
+def test_two_processes_count_each_image_once(tmp_path):
+    """Each keeps its own worst images, of which the first one draws the worst of all."""
+    paths = images(tmp_path, 31)
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    in_processes([first_process, second_process], str(tmp_path), port)
+    samples, labels, scores = classified(paths)
+    np.testing.assert_array_equal(matrix_in(tmp_path), confusion_matrix(labels, scores.argmax(1)))
+    together = read(tmp_path, 'mistakes.csv'), (tmp_path / 'run/mistakes.jpg').read_bytes()
+    mistakes_of(tmp_path, CLASSIFIER, samples, dict(type='Accuracy'))
+    assert together == (read(tmp_path, 'mistakes.csv'), (tmp_path / 'run/mistakes.jpg').read_bytes())
+
+
+def in_process(rank: int, folder: str, port: int) -> None:
+    be_one_of(rank, 2, port, 'pytorch')
+    torch.distributed.init_process_group('gloo')
+    samples, _, _ = classified([f'{folder}/{i:03d}.png' for i in range(31)])
+    own = [samples[i] for i in DefaultSampler(range(31), shuffle=False)]
+    mistakes_of(Path(folder), CLASSIFIER, own, dict(type='Accuracy'), size=31)
+    torch.distributed.barrier()
+
+
+def first_process(folder: str, port: int) -> None:
+    in_process(0, folder, port)
+
+
+def second_process(folder: str, port: int) -> None:
+    in_process(1, folder, port)
+
+
+def test_of_many_classes_the_pairs_are_drawn():
+    """As in a matrix, a picture shows the largest count."""
+    matrix = np.eye(40, dtype=int) * 50
+    matrix[3, 7], matrix[8, 2] = 9, 4
+    names = [f'class {number}' for number in range(40)]
+    texts = texts_of(draw_confusion(matrix, names, (), 'epoch 1'))
+    assert texts.index('class 3 taken for class 7') < texts.index('class 8 taken for class 2')
+    assert {'9', '4'} <= {*texts} and '50' not in texts
+    texts = texts_of(draw_confusion(matrix[:10, :10], names[:10], (), 'epoch 1'))
+    assert texts.count('50') == 10 and 'class 9' in texts
+
+
+def texts_of(figure) -> list[str]:
+    from matplotlib.text import Text
+    return [text.get_text() for text in figure.findobj(Text)]

@@ -28,8 +28,9 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--out-dir', type=output_folder, default='predictions')
     parser.add_argument('--json', action='store_true',
                         help='also write results.json (detectors: COCO results, where image_id counts all '
-                             'images of this command from 1, and file_name tells them), labels/ (segmenters: label '
-                             'images with a palette), or results.csv (classifiers: the five best classes)')
+                             'images of this command from 1, and file_name tells them) and annotations.json (for '
+                             'labelling tools), labels/ (segmenters: label images with a palette, and classes.txt), or '
+                             'results.csv (classifiers: the five best classes)')
     parser.add_argument('--score-thr', type=Limits(0, 1, is_whole=False))
     parser.add_argument('--batch-size', type=COUNT, default=1)
     parser.add_argument('--device')

@@ -35,7 +35,7 @@ def draw_confusion(matrix: np.ndarray, classes: Sequence[str], outside: Sequence
 def draw_table(counts: np.ndarray, shares: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str
                ) -> Figure:
     """Draws counts as text on cells whose color is their share."""
-    figure, brief = Figure(figsize=(len(columns) / 2, len(rows) / 2)), EngFormatter(places=0, sep='')
+    figure, brief = Figure(figsize=(len(columns) / 2, len(rows) / 2)), EngFormatter(sep='')
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(shares, 'Blues', vmin=0, vmax=1, aspect='auto')
     axes.set_title(title, loc='left')
@@ -47,7 +47,8 @@ def draw_table(counts: np.ndarray, shares: np.ndarray, rows: Sequence[str], colu
             label.set(text=name, font=Path(font), rotation=90 if axis is axes.xaxis else 0)
     for row, column in zip(*counts.nonzero()):
         count, color = counts[row, column], 'white' if shares[row, column] > 0.5 else 'black'
-        axes.text(column, row, str(count) if count < 10_000 else brief(count), color=color, ha='center', va='center')
+        text = str(count) if count < 10_000 else brief(float(f'{count:.2g}'))
+        axes.text(column, row, text, color=color, ha='center', va='center')
     return figure
 
 

@@ -41,8 +41,8 @@ def evaluate(cfg: Config, run: Model, classes: Sequence[str] = (), source: str =
     check_labels(classes, classes_of(loader.dataset.metainfo), source, 'the test data', 'test on data with the same '
                  'classes in the same order')
     evaluator, add_prediction = Evaluator(cfg.test_evaluator), frameworks.of(cfg).add_prediction
+    mistakes = add_mistakes(cfg, evaluator)
     evaluator.dataset_meta = loader.dataset.metainfo
-    mistakes = add_mistakes(cfg, evaluator, loader.dataset)
     for batch in loader:
         for sample in batch['data_samples']:
             outputs, = run([np.array(read_rgb(sample.img_path))])

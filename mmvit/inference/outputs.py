@@ -14,7 +14,7 @@ from mmvit_backbones.utils.file_access import check_outputs, replaced_when_compl
 
 from ..folders.class_lists import format_class
 from ..folders.folders import write_file
-from ..predictions.results import SCORE_THR, Classification, Result, Segmentation, area_of, outlines_of
+from ..predictions.results import SCORE_THR, Classification, Result, Segmentation
 from .predictor import Predictor
 from .sources import find_images
 
@@ -111,6 +111,7 @@ def _write(predictor: Predictor, names: dict[str, str], out_dir: Path, save_resu
     make_folder(out_dir)
     entries: list[list] = []  # of each image: its objects, or the row of its classes
     images: list[dict] = []
+    annotations: list[dict] = []
     try:
         for number, (source, result) in enumerate(_predict_each(predictor, names, batch_size, kept), 1):
             if isinstance(result, UsageError):
@@ -126,6 +127,7 @@ def _write(predictor: Predictor, names: dict[str, str], out_dir: Path, save_resu
                 height, width = result.image.shape[:2]
                 images.append(dict(id=number, width=width, height=height,
                                    file_name=relative_name(source, names[source])))
+                annotations += result.from_score(labeled).to_annotations(number, predictor.category_ids)
                 entries.append([dict(entry, file_name=source)
                                 for entry in result.to_coco(number, predictor.category_ids)])
             yield Written(source, path, result)
@@ -139,31 +141,16 @@ def _write(predictor: Predictor, names: dict[str, str], out_dir: Path, save_resu
         elif save_results and predictor.task == 'segmentation':
             write_file(out_dir / 'labels', 'classes.txt', '\n'.join(map(format_class, predictor.classes)))
         elif save_results:
-            found = list(chain.from_iterable(entries))
-            write_file(out_dir, 'results.json', json.dumps(found))
-            content = annotations_of(found, labeled, images, predictor.classes, predictor.category_ids)
-            write_file(out_dir, 'annotations.json', json.dumps(content))
+            write_file(out_dir, 'results.json', json.dumps(list(chain.from_iterable(entries))))
+            ids = predictor.category_ids or range(1, len(predictor.classes) + 1)
+            write_file(out_dir, 'annotations.json', json.dumps(dict(
+                images=images, annotations=[dict(each, id=number) for number, each in enumerate(annotations, 1)],
+                categories=[dict(id=number, name=name) for number, name in zip(ids, predictor.classes)])))
 
 
 def relative_name(source: str, name: str) -> str:
     """Returns the path of an image relative to the given folder, by the name of its output, which may lack a suffix."""
     return Path(*Path(source).parts[-len(Path(name).parts):]).as_posix()
-
-
-def annotations_of(found: Iterable[dict], score_thr: float, images: list[dict], classes: Sequence[str],
-                   category_ids: Sequence[int] | None) -> dict[str, list[dict]]:
-    """Returns the content of a COCO file, with the entries of a results file from a score on that have an area."""
-    annotations = []
-    for entry in found:
-        mask = entry.get('segmentation')
-        area = area_of(mask) if mask else entry['bbox'][2] * entry['bbox'][3]
-        if entry['score'] >= score_thr and area:
-            annotations.append(dict(
-                id=len(annotations) + 1, image_id=entry['image_id'], category_id=entry['category_id'], iscrowd=0,
-                bbox=entry['bbox'], area=area, score=entry['score'], segmentation=outlines_of(mask) if mask else []))
-    ids = category_ids or range(1, len(classes) + 1)
-    categories = [dict(id=number, name=name) for number, name in zip(ids, classes)]
-    return dict(images=images, annotations=annotations, categories=categories)
 
 
 def _predict_each(predictor: Predictor, sources: Iterable[str], batch_size: int, score_thr: float

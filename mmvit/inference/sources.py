@@ -41,12 +41,11 @@ def find_images(sources: Iterable[str | Path]) -> list[Path]:
 
 def refuse_films(source: str) -> None:
     """Raises UsageError for a film or an address, of which nothing is downloaded."""
-    kind = 'a film' if (guess_type(source)[0] or '').startswith('video/') else ''
-    if '://' in source:
-        kind = 'an address'
-    if kind and not os.path.isdir(source):
-        raise UsageError(f'image {source} is {kind}: pass image files or folders, downloaded before; frames of a film '
-                         'or a stream go through Predictor.stream, see docs/python.md')
+    is_address, kind = '://' in source, guess_type(source)[0] or ''
+    if is_address or kind.startswith('video/') and not os.path.isdir(source):
+        raise UsageError(f'image {source} is {"an address" if is_address else "a film"}: pass image files or folders, '
+                         'downloaded before; frames of a film or a stream go through Predictor.stream, see '
+                         'docs/python.md')
 
 
 def read_images(sources: object) -> Iterator[tuple[str, np.ndarray]]:

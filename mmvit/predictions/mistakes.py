@@ -3,7 +3,7 @@ import csv
 import heapq
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.evaluator import BaseMetric
+from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.logging import MessageHub
 
 from mmvit_backbones.utils.file_access import replaced_when_complete
@@ -55,9 +55,6 @@ class Mistakes(BaseMetric):
 
     MMEngine gathers the rows of all processes, and leaves out repeated images.
 
-    Args:
-        metainfo (Mapping): Metadata of the data set.
-
     Attributes:
         lines (list[str]): What a person reads of the files that were written.
     """
@@ -67,13 +64,16 @@ class Mistakes(BaseMetric):
     columns: tuple[str, ...] = ()  # of the table, after the image
     outside: tuple[str, ...] = ()  # names of the prediction for an object, and of the truth for a box, if there is none
 
-    def __init__(self, metainfo: Mapping) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.classes, self.palette = list(metainfo['classes']), palette_of(metainfo)
         self.heap: list[tuple] = []  # rows that keep their outputs
         self.rows: list[Row] = []
         self.lines: list[str] = []
         self.about = ''
+
+    @property
+    def classes(self) -> list[str]:
+        return list((self.dataset_meta or {})['classes'])
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         for sample in data_samples:
@@ -126,7 +126,7 @@ class Mistakes(BaseMetric):
         """Returns the results of the truth and of the prediction in an image, which is reduced, and a line about it."""
         image = read_rgb(row.path)
         step = step_of(*image.size)
-        about = row.path, np.array(image.reduce(step)), self.classes, self.palette
+        about = row.path, np.array(image.reduce(step)), self.classes, palette_of(self.dataset_meta or {})
         text = ', '.join(f'{column} {value}' for column, value in zip(self.columns, row.values))
         return ([self.kind(*about, **self.fields_of(output, step)) for output in row.outputs],
                 f'{Path(row.path).name}: {text}')
@@ -177,7 +177,6 @@ class ObjectMistakes(Mistakes):
     """Those of a detector: boxes that match at an IoU of 0.5, from the score of the best F1 on.
 
     Args:
-        metainfo (Mapping): Metadata of the data set.
         coco (Any): mmdet's metric, which has the truth, and what was found in each image.
     """
 
@@ -185,8 +184,8 @@ class ObjectMistakes(Mistakes):
     columns = 'found', 'confused', 'missed', 'false', 'F1'
     outside = 'missed', 'false'
 
-    def __init__(self, metainfo: Mapping, coco: Any) -> None:
-        super().__init__(metainfo)
+    def __init__(self, coco: Any) -> None:
+        super().__init__()
         self.coco = coco
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
@@ -241,7 +240,7 @@ class ObjectMistakes(Mistakes):
                     boxes=np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]]))
 
 
-def add_mistakes(cfg: Config, evaluator: Any, dataset: Any) -> Mistakes | None:
+def add_mistakes(cfg: Config, evaluator: Evaluator) -> Mistakes | None:
     """Adds a metric to the evaluator of a test of a network and a folder, and returns it.
 
     None for other configs, for test-time augmentation, and without labels.
@@ -253,10 +252,9 @@ def add_mistakes(cfg: Config, evaluator: Any, dataset: Any) -> Mistakes | None:
         return None
     task = task_of(cfg)
     if task == DETECTOR:
-        found: Mistakes = ObjectMistakes(
-            dataset.metainfo, next(each for each in metrics if getattr(each, '_coco_api', None)))
+        found: Mistakes = ObjectMistakes(next(each for each in metrics if getattr(each, '_coco_api', None)))
     else:
-        found = (ClassMistakes if task == CLASSIFIER else SegmentMistakes)(dataset.metainfo)
+        found = ClassMistakes() if task == CLASSIFIER else SegmentMistakes()
     evaluator.metrics.append(found)
     return found
 
@@ -282,5 +280,5 @@ def best_score(boxes: list[dict], objects: int) -> float:
     """Returns the score, in hundredths, from which on the F1 of boxes is best, or the default if none is found."""
     steps = np.array([int(100 * box['score'] + 1e-5) for box in boxes], int)
     is_found = np.array([box['object'] > 0 for box in boxes], bool)
-    found, boxes_from = (np.bincount(part, minlength=101)[::-1].cumsum()[::-1] for part in (steps[is_found], steps))
-    return float((found / np.maximum(boxes_from + objects, 1)).argmax() / 100) if found.any() else SCORE_THR
+    found, kept = (np.bincount(part, minlength=101)[::-1].cumsum() for part in (steps[is_found], steps))
+    return float(100 - (found / (kept + objects)).argmax()) / 100 if found.any() else SCORE_THR

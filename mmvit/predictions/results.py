@@ -71,6 +71,20 @@ class Result:
             items.append(values)
         return dict(source=self.source, height=self.image.shape[0], width=self.image.shape[1], items=items)
 
+    def to_annotations(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict]:
+        """Returns annotations of a COCO file for objects that have an area, with masks as polygons, without ``id``.
+
+        Args:
+            image_id, category_ids: As for :meth:`to_coco`.
+        """
+        entries = []
+        for item, entry in zip(self.items(), self.to_coco(image_id, category_ids)):
+            area = int(item['mask'].sum()) if 'mask' in item else entry['bbox'][2] * entry['bbox'][3]
+            if area:
+                outlines = outlines_of(item['mask']) if 'mask' in item else []
+                entries.append(dict(entry, area=area, iscrowd=0, segmentation=outlines))
+        return entries
+
     def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict]:
         """Returns entries of a COCO results file, with boxes as ``[x, y, width, height]`` and masks as RLE.
 
@@ -276,21 +290,14 @@ def run_lengths(mask: np.ndarray) -> dict:
     return dict(size=encoded['size'], counts=counts.decode() if isinstance(counts, bytes) else counts)
 
 
-def area_of(mask: dict) -> int:
-    """Returns the pixels of a mask that is encoded as COCO RLE."""
-    from pycocotools.mask import area
-    return int(area(mask))
-
-
-def outlines_of(mask: dict) -> list[list[float]] | dict:
-    """Returns the polygons ``[x1, y1, x2, y2, ...]`` around a mask in COCO RLE, which is returned if it has holes.
+def outlines_of(mask: np.ndarray) -> list[list[float]] | dict:
+    """Returns the polygons ``[x1, y1, x2, y2, ...]`` around a mask; of one with holes, its COCO RLE.
 
     They run a quarter of a pixel inside of the mask, so that pycocotools makes the same mask of them.
     """
     import cv2
-    from pycocotools.mask import decode
-    doubled = cv2.resize(decode(mask), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    doubled = cv2.resize(mask.astype(np.uint8), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
     outlines, levels = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    if (levels[..., 3] >= 0).any():  # of holes, the number of the outline around them
-        return mask
+    if levels is not None and (levels[..., 3] >= 0).any():  # of holes, the number of the outline around them
+        return run_lengths(mask)
     return [((outline.flatten() + 0.5) / 2).tolist() for outline in outlines]

@@ -92,13 +92,12 @@ class CheckedRunner(Base):
     def build_val_loop(self, loop: Any) -> Any:
         loop = super().build_val_loop(loop)
         check_prefixes(self, getattr(loop, 'evaluator', None))
-        self.mistakes = add_mistakes(self.cfg, getattr(loop, 'evaluator', None), loop.dataloader.dataset)
         return loop
 
-    def build_test_loop(self, loop: Any) -> Any:
-        loop = super().build_test_loop(loop)
-        self.mistakes = add_mistakes(self.cfg, getattr(loop, 'evaluator', None), loop.dataloader.dataset)
-        return loop
+    def build_evaluator(self, evaluator: Any) -> Any:
+        built = super().build_evaluator(evaluator)
+        self.mistakes = add_mistakes(self.cfg, built)
+        return built
 
     def write_mistakes(self) -> None:
         """Writes the mistakes of a test, and of a validation if it is the best so far."""

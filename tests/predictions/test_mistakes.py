@@ -38,7 +38,7 @@ def mistakes_of(folder: Path, task, samples: list[dict], *metrics: dict, classes
     evaluator = Evaluator(list(metrics))
     data = type('Data', (), dict(metainfo=dict(classes=classes)))
     cfg = Config(dict(recipe={}, default_scope=task.framework, model={}))
-    mistakes = add_mistakes(cfg, evaluator, data)
+    mistakes = add_mistakes(cfg, evaluator)
     evaluator.dataset_meta = data.metainfo
     for start in range(0, len(samples), 7):
         evaluator.process(samples[start:start + 7], {})
@@ -103,7 +103,7 @@ def test_other_tests_are_as_in_openmmlab(tmp_path, changes):
     cfg = dict(dict(default_scope='mmpretrain', recipe={}, model=dict(changes)), **changes)
     if changes.get('recipe', True) is None:
         del cfg['recipe']
-    assert add_mistakes(Config(cfg), evaluator, None) is None and not evaluator.metrics
+    assert add_mistakes(Config(cfg), evaluator) is None and not evaluator.metrics
 
 
 def segmented(paths: list[str], height: int, width: int) -> list[dict]:

@@ -61,6 +61,7 @@ class Mistakes(BaseMetric):
 
     default_prefix = ''
     kind: Any  # of results
+    truth = ''  # key of samples
     columns: tuple[str, ...] = ()  # of the table, after the image
     outside: tuple[str, ...] = ()  # names of the prediction for an object, and of the truth for a box, if there is none
 
@@ -77,7 +78,7 @@ class Mistakes(BaseMetric):
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         for sample in data_samples:
-            row = self.compare(sample)
+            row = self.compare(sample) if self.truth in sample else None
             if not self.results:
                 self.heap = []
             self.results.append(row)
@@ -102,7 +103,7 @@ class Mistakes(BaseMetric):
         if not shown:
             for file in files:
                 file.unlink(missing_ok=True)
-            self.lines = ['mistakes    no image with an error']
+            self.lines = ['mistakes    no image with an error'] if self.rows else []
             return
         side, title = len(self.classes) + bool(self.outside), f'{source}{self.about}'
         truths, found, counts = np.concatenate([row.cells for row in self.rows]).T
@@ -139,7 +140,7 @@ class Mistakes(BaseMetric):
 class ClassMistakes(Mistakes):
     """Those of a classifier, by the negative logarithm of the score of the true class."""
 
-    kind = Classification
+    kind, truth = Classification, 'gt_label'
     columns = 'truth', 'prediction', 'score', 'loss'
 
     def compare(self, sample: dict) -> Row:
@@ -155,7 +156,7 @@ class ClassMistakes(Mistakes):
 class SegmentMistakes(Mistakes):
     """Those of a segmenter, by the mean IoU of the classes that an image has."""
 
-    kind = Segmentation
+    kind, truth = Segmentation, 'gt_sem_seg'
     columns = 'mIoU, %', 'wrong pixels, %'
 
     def compare(self, sample: dict) -> Row | None:
@@ -247,12 +248,12 @@ def add_mistakes(cfg: Config, evaluator: Evaluator) -> Mistakes | None:
     """
     if 'recipe' not in cfg or 'module' in cfg.model:
         return None
-    metrics = [getattr(each, 'metric', each) for each in evaluator.metrics]
-    if any(getattr(each, 'format_only', False) for each in metrics):
+    task, metrics = task_of(cfg), [getattr(each, 'metric', each) for each in evaluator.metrics]
+    of_boxes = [each for each in metrics if getattr(each, '_coco_api', None)]
+    if any(getattr(each, 'format_only', False) for each in metrics) or task == DETECTOR and not of_boxes:
         return None
-    task = task_of(cfg)
     if task == DETECTOR:
-        found: Mistakes = ObjectMistakes(next(each for each in metrics if getattr(each, '_coco_api', None)))
+        found: Mistakes = ObjectMistakes(of_boxes[0])
     else:
         found = ClassMistakes() if task == CLASSIFIER else SegmentMistakes()
     evaluator.metrics.append(found)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fine_tunings import COCO
+from fine_tunings import COCO, recipe
 from mmengine.config import Config
 from mmengine.dataset import DefaultSampler
 from mmengine.evaluator import Evaluator
@@ -16,11 +16,14 @@ from pycocotools.coco import COCO as Annotations
 from pycocotools.cocoeval import COCOeval
 from runs import be_one_of, in_processes
 from sklearn.metrics import confusion_matrix, log_loss
+from tiny_configs import TINY_CONFIGS
 
 from mmvit.frameworks.building import use_framework
 from mmvit.frameworks.tasks import CLASSIFIER, DETECTOR, SEGMENTER
 from mmvit.predictions.confusion import draw_confusion
 from mmvit.predictions.mistakes import FILES, add_mistakes
+from mmvit.recipes import save
+from mmvit.running import test, testing_config, train
 
 CLASSES = ['daisy', 'poppy', 'rose', 'tulip']
 
@@ -119,8 +122,8 @@ def segmented(paths: list[str], height: int, width: int) -> list[dict]:
 
 def test_segments_agree_with_mmseg(tmp_path):
     pytest.importorskip('mmseg')
-    paths = images(tmp_path, 15)
-    samples = segmented(paths, 32, 48)
+    paths = images(tmp_path, 5, (923, 887))  # which are drawn at half of their size
+    samples = segmented(paths, 887, 923)
     use_framework('mmseg')
     from mmseg.evaluation import IoUMetric
     areas = [IoUMetric.intersect_and_union(sample['pred_sem_seg']['data'][0], sample['gt_sem_seg']['data'][0],
@@ -256,6 +259,29 @@ def first_process(folder: str, port: int) -> None:
 
 def second_process(folder: str, port: int) -> None:
     in_process(1, folder, port)
+
+
+@pytest.mark.slow
+def test_a_training_writes_its_best_validation(tmp_path):
+    """A test of the best checkpoint writes the same to its own folder."""
+    cfg = recipe(tmp_path, network=dict(type='ResT', **TINY_CONFIGS['ResT']), size=32, epochs=1)
+    cfg.train_dataloader.dataset.indices = 16
+    cfg.val_dataloader.dataset.indices = cfg.test_dataloader.dataset.indices = 30
+    save(cfg)
+    runner, table = train(cfg), tmp_path / 'run/mistakes.csv'
+    assert {*FILES} <= {path.name for path in table.parent.iterdir()}
+    first = table.read_text()
+    assert len(first.splitlines()) == 31
+    table.unlink()
+    runner.call_hook('after_val_epoch', metrics={})
+    assert not table.exists()
+    runner.message_hub.update_info('best_ckpt', 'a later one')
+    runner.call_hook('after_val_epoch', metrics={})
+    assert table.read_text() == first
+    table.unlink()
+    metrics = test(testing_config(str(tmp_path / 'run'), str(tmp_path / 'run/epoch_1.pth')))
+    assert not table.exists() and (table.parent / 'test/mistakes.csv').read_text() == first
+    assert {*metrics} == {'accuracy/top1', 'mean_class_accuracy'}
 
 
 def test_of_many_classes_the_pairs_are_drawn():

@@ -20,6 +20,7 @@ from tiny_configs import TINY_CONFIGS
 
 from mmvit.frameworks.building import use_framework
 from mmvit.frameworks.tasks import CLASSIFIER, DETECTOR, SEGMENTER
+from mmvit.inference import Predictor, evaluate
 from mmvit.predictions.confusion import draw_confusion
 from mmvit.predictions.mistakes import FILES, add_mistakes
 from mmvit.recipes import save
@@ -282,6 +283,10 @@ def test_a_training_writes_its_best_validation(tmp_path):
     metrics = test(testing_config(str(tmp_path / 'run'), str(tmp_path / 'run/epoch_1.pth')))
     assert not table.exists() and (table.parent / 'test/mistakes.csv').read_text() == first
     assert {*metrics} == {'accuracy/top1', 'mean_class_accuracy'}
+    cfg = testing_config(str(tmp_path / 'run'), 'model.onnx', work_dir=str(tmp_path / 'exported'))
+    evaluate(cfg, Predictor(tmp_path / 'run').model.run, source='model.onnx')  # as an exported file
+    assert {row.split(',')[0] for row in (tmp_path / 'exported/mistakes.csv').read_text().splitlines()} == {
+        row.split(',')[0] for row in first.splitlines()}
 
 
 def test_of_many_classes_the_pairs_are_drawn():

@@ -300,4 +300,5 @@ def outlines_of(mask: np.ndarray) -> list[list[float]] | dict:
     outlines, levels = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     if levels is not None and (levels[..., 3] >= 0).any():  # of holes, the number of the outline around them
         return run_lengths(mask)
-    return [((outline.flatten() + 0.5) / 2).tolist() for outline in outlines]
+    largest_first = sorted(outlines, key=cv2.contourArea, reverse=True)  # Label Studio takes the first one
+    return [((outline.flatten() + 0.5) / 2).tolist() for outline in largest_first]

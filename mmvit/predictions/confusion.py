@@ -2,20 +2,22 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from .fonts import default_font
 from .results import MIN_DRAWING, Result, shortened, written
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 MOST, PAIRS = 30, 20  # classes in a matrix; pairs in place of a larger one
 SIZE, GAP = 15, 8  # of letters and margins, in pixels
 
 
-def draw_confusion(matrix: np.ndarray, classes: Sequence[str], outside: Sequence[str], title: str) -> Figure:
+def draw_confusion(matrix: np.ndarray, classes: Sequence[str], outside: Sequence[str], title: str) -> 'Figure':
     """Draws a matrix of truths (rows) and predictions, or of many classes the pairs that are confused most.
 
     Colors are shares of rows.
@@ -33,8 +35,10 @@ def draw_confusion(matrix: np.ndarray, classes: Sequence[str], outside: Sequence
 
 
 def draw_table(counts: np.ndarray, shares: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str
-               ) -> Figure:
+               ) -> 'Figure':
     """Draws counts as text on cells whose color is their share."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
     figure, brief = Figure(figsize=(len(columns) / 2, len(rows) / 2)), EngFormatter(sep='')
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(shares, 'Blues', vmin=0, vmax=1, aspect='auto')

@@ -219,8 +219,8 @@ class ObjectMistakes(Mistakes):
         nothing, partners = dict(label=len(self.classes)), {box['object']: box for box in boxes if box['object']}
         lost = [each for each in objects if each['id'] not in partners]
         rest = [box for box in boxes if not box['object']]
-        sides = [np.array([each['bbox'] for each in part], float).reshape(-1, 4) for part in (rest, lost)]
-        overlaps = np.reshape(iou(*sides, [0] * len(lost)), (len(rest), len(lost)))
+        first, second = (np.array([each['bbox'] for each in part], float).reshape(-1, 4) for part in (rest, lost))
+        overlaps = np.reshape(iou(first, second, [0] * len(lost)), (len(rest), len(lost)))
         while overlaps.size and overlaps.max() >= IOU:  # of other classes, those that overlap most first
             box, other = np.unravel_index(overlaps.argmax(), overlaps.shape)
             rest[box]['object'] = lost[other]['id']
@@ -268,7 +268,7 @@ def match(coco: Any, boxes: list[dict], images: list[int], categories: list[int]
     with quiet():
         evaluation = COCOeval(coco, coco.loadRes(boxes), 'bbox')
         evaluation.params.imgIds, evaluation.params.catIds = images, categories
-        evaluation.params.iouThrs, evaluation.params.maxDets = [IOU], [len(boxes)]
+        evaluation.params.iouThrs, evaluation.params.maxDets = np.array([IOU]), [len(boxes)]
         evaluation.params.areaRng = [[0, math.inf]]
         evaluation.evaluate()
     for each in filter(None, evaluation.evalImgs):

@@ -137,7 +137,7 @@ def test_a_network_has_no_data_root(tmp_path):
     ('mmseg', 'model.auxiliary_head.in_channels=300', ['model.auxiliary_head', 300, 384]),
     ('mmseg', 'model.decode_head.in_channels=[96,192,384]', ['model cannot be used', 'in_channels']),
     ('mmdet', 'model.backbone.depth=3', ['model cannot be used', 'depth']),
-    ('mmpretrain', 'model.backbone.in_channels=4', ['model.backbone', 'training step', 4, 3]),
+    ('mmpretrain', 'model.backbone.in_channels=4', ['model.backbone.in_channels', 'data_preprocessor.mean', 4, 3]),
     ('mmseg', 'model.decode_head.num_classes=3', ['model.decode_head.num_classes', 3, 11, 'sky']),
     ('mmdet', 'model.roi_head.bbox_head.num_classes=3', ['model.roi_head.bbox_head.num_classes', 3, 4, 'person']),
     ('mmpretrain', 'model.head.num_classes=2', ['model.head.num_classes', 2, 5, 'daisy']),

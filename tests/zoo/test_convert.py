@@ -5,7 +5,7 @@ import pytest
 import torch
 from golden import fill_state_dict
 from golden_files import NETWORKS
-from helpers import fresh_model, raises
+from helpers import raises
 from mmengine.logging import HistoryBuffer
 from mmengine.registry import MODELS
 
@@ -86,21 +86,6 @@ def test_wrong_arguments_are_refused_before_anything_is_written(home, tmp_path, 
 def test_a_file_of_several_models_is_converted_by_its_prefix(home, published):
     convert_weights('home/vitae_tiny.pth', 'model.pth', prefix='state_dict_ema')
     assert torch.equal(read_file('model.pth')['state_dict']['head.fc.bias'], published['head.bias'])
-
-
-@pytest.mark.parametrize('names', ['{}.', 'state_dict.{}.'])
-def test_models_of_this_package_in_one_file_are_told_by_prefixes(home, names):
-    """In dicts of their own, or in one state dict, as those of a distillation."""
-    weights = {f'backbone.{name}': x for name, x in fresh_model('ResT').state_dict().items()}
-    models = {part: {name: x + i for name, x in weights.items()} for i, part in enumerate(('student', 'teacher'))}
-    flat = {f'{part}.{name}': x for part, model in models.items() for name, x in model.items()}
-    torch.save(dict(state_dict=flat) if 'state_dict' in names else models, 'both.pth')
-    convert_weights('both.pth', 'teacher.pth', prefix='teacher.')
-    found = read_file('teacher.pth')['state_dict']
-    assert found.keys() == weights.keys()
-    assert all(torch.equal(found[name], models['teacher'][name]) for name in weights)
-    with raises(CheckpointError, 'student.', 'teacher.'):
-        convert_weights('both.pth', 'any.pth')
 
 
 @pytest.mark.parametrize('prefix', ['net.', 'teacher', 'state_dict.net'])

@@ -147,9 +147,6 @@ def test_groups_are_few_and_logged(logged):
     lines = logged.text[logged.text.index('10 groups'):].splitlines()[1:11]
     numbers = [int(line.split()[-2]) for line in lines]
     assert sum(numbers) == len(settings) and min(numbers) > 0
-    texts = [line.rpartition(':')[0].strip() for line in lines]
-    assert {texts[0], texts[1]} == {f'lr 0.000656 (x 0.656), weight decay {decay}' for decay in ('0', '0.05')}
-    assert {texts[8], texts[9]} == {f'lr 0.001 (x 1), weight decay {decay}' for decay in ('0', '0.05')}
 
 
 @pytest.mark.parametrize('options, decay', [

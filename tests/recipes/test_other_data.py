@@ -25,13 +25,18 @@ def config_for(cfg: Config, tmp_path: Path, **options) -> Config:
     return training.testing_config(cfg, 'none.pth')
 
 
+def data_of(*configs: Config) -> list:
+    """Returns the data sets of the tests of configs."""
+    init_default_scope(configs[0].default_scope)
+    return [DATASETS.build(cfg.test_dataloader.dataset) for cfg in configs]
+
+
 @TASKS
 def test_another_folder_has_the_images_of_its_validation(task, tmp_path):
     shutil.copytree(FOLDERS[task], tmp_path / 'copy')
     cfg = recipe(tmp_path, task, size=64)
     test = config_for(cfg, tmp_path, **{task: str(tmp_path / 'copy')})
-    init_default_scope(cfg.default_scope)
-    before, after = (DATASETS.build(each.test_dataloader.dataset) for each in (cfg, test))
+    before, after = data_of(cfg, test)
     assert before.metainfo['classes'] == after.metainfo['classes'] and len(before) == len(after)
     paths = [Path(dataset.get_data_info(0)['img_path']) for dataset in (before, after)]
     assert paths[0].name == paths[1].name and (tmp_path / 'copy') in paths[1].parents
@@ -49,8 +54,7 @@ def test_categories_in_another_order_get_the_labels_of_the_training(tmp_path):
     file.write_text(json.dumps(content))
     cfg = recipe(tmp_path, 'coco_folder')
     test = config_for(cfg, tmp_path, coco_folder=str(folder))
-    init_default_scope('mmdet')
-    before, after = (DATASETS.build(each.test_dataloader.dataset) for each in (cfg, test))
+    before, after = data_of(cfg, test)
     assert [instance['bbox_label'] for instance in before.get_data_info(0)['instances']] == \
         [instance['bbox_label'] for instance in after.get_data_info(0)['instances']]
 
@@ -59,8 +63,7 @@ def test_categories_in_another_order_get_the_labels_of_the_training(tmp_path):
 def test_another_size_keeps_the_folder(task, tmp_path):
     cfg = recipe(tmp_path, task, size=64)
     test = config_for(cfg, tmp_path, size=96)
-    init_default_scope(cfg.default_scope)
-    before, after = (DATASETS.build(each.test_dataloader.dataset) for each in (cfg, test))
+    before, after = data_of(cfg, test)
     assert len(before) == len(after) and max(after[0]['inputs'].shape) > max(before[0]['inputs'].shape)
 
 
@@ -95,17 +98,14 @@ def test_another_folder_needs_no_training_images(task, tmp_path):
         shutil.rmtree(place) if place.is_dir() else place.unlink()
     cfg = recipe(tmp_path, task)
     test = config_for(cfg, tmp_path, **{task: str(tmp_path / 'copy')})
-    init_default_scope(cfg.default_scope)
-    assert len({len(DATASETS.build(each.test_dataloader.dataset)) for each in (cfg, test)}) == 1
+    assert len({*map(len, data_of(cfg, test))}) == 1
 
 
 def test_a_random_split_is_the_same_in_the_test(tmp_path):
     shutil.copytree(Path(FLOWERS) / 'train', tmp_path / 'flowers')
     cfg = recipe(tmp_path, class_folder=str(tmp_path / 'flowers'), val_fraction=0.25, split_seed=5)
     test = config_for(cfg, tmp_path, size=96)
-    init_default_scope('mmpretrain')
-    images = [{DATASETS.build(each.test_dataloader.dataset).get_data_info(i)['img_path'] for i in range(10)}
-              for each in (cfg, test)]
+    images = [{dataset.get_data_info(i)['img_path'] for i in range(10)} for dataset in data_of(cfg, test)]
     assert images[0] == images[1]
 
 

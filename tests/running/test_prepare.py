@@ -64,23 +64,17 @@ def place(trained, tmp_path, monkeypatch) -> Path:
     return tmp_path / 'place'
 
 
-def test_a_check_tells_how_long_the_training_takes(tmp_path, monkeypatch, capsys):
+def test_a_check_tells_how_long_the_training_takes(place, capsys):
     """From the steps of the training itself: two of four images, then a validation."""
-    monkeypatch.chdir(tmp_path)
-    for name in 'ab':
-        add_images(Path('data', name), 0, 6)
-    call('train', *NETWORK, *OPTIONS, '--check')
+    call('train', *NETWORK, *OPTIONS, '--work-dir', 'new', '--check')
     told, = (line for line in capsys.readouterr().out.splitlines() if line.startswith('time '))
     assert ' 2 steps' in told and ' 1 validation' in told
 
 
-def test_all_options_are_in_the_recipe(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name in 'ab':
-        add_images(Path('data', name), 0, 6)
+def test_all_options_are_in_the_recipe(place):
     with suppress(UsageError):  # TensorBoard may not be installed
-        call('train', *NETWORK, *OPTIONS, '--tensorboard', '--auto-scale-lr', '--check')
-    cfg = Config.fromfile(next(WORK_DIR.glob('recipe/*.py')))
+        call('train', *NETWORK, *OPTIONS, '--tensorboard', '--auto-scale-lr', '--work-dir', 'new', '--check')
+    cfg = Config.fromfile(next(place.glob('new/recipe/*.py')))
     assert cfg.visualizer.vis_backends[-1].type == 'TensorboardVisBackend' and cfg.auto_scale_lr.enable
 
 

@@ -23,15 +23,15 @@ def draw_confusion(matrix: np.ndarray, classes: Sequence[str], outside: Sequence
     Colors are shares of rows.
     """
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    rows, columns = [*classes, *outside[1:]], [*classes, *outside[:1]]
     if len(classes) <= MOST:
-        return draw_table(matrix, shares, [*classes, *outside[1:]], [*classes, *outside[:1]],
-                          f'{title}: rows are the truth, columns the prediction')
-    counts = matrix[:len(classes), :len(classes)] * ~np.eye(len(classes), dtype=bool)
-    places = np.unravel_index(np.argsort(-counts, axis=None, kind='stable')[:PAIRS], counts.shape)
-    pairs = [pair for pair in zip(*places) if counts[pair]]
-    return draw_table(np.array([[matrix[pair]] for pair in pairs]), np.array([[shares[pair]] for pair in pairs]),
-                      [f'{classes[truth]} taken for {classes[other]}' for truth, other in pairs], [''],
-                      f'{title}: the pairs of {len(classes)} classes that are confused most')
+        return draw_table(matrix, shares, rows, columns, f'{title}: rows are the truth, columns the prediction')
+    errors = matrix * ~np.eye(len(matrix), dtype=bool)
+    # Objects that are missed are many, and tell less than what they are taken for.
+    pairs = sorted(zip(*errors.nonzero()), key=lambda pair: (max(pair) == len(classes), -errors[pair]))[:PAIRS]
+    places = tuple(np.transpose(pairs)[..., None])
+    return draw_table(matrix[places], shares[places], [f'{rows[truth]} → {columns[found]}' for truth, found in pairs],
+                      [''], f'{title}: what is taken for what most, of {len(classes)} classes')
 
 
 def draw_table(counts: np.ndarray, shares: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str

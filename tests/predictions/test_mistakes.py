@@ -295,8 +295,11 @@ def test_of_many_classes_the_pairs_are_drawn():
     matrix[3, 7], matrix[8, 2] = 9, 4
     names = [f'class {number}' for number in range(40)]
     texts = texts_of(draw_confusion(matrix, names, (), 'epoch 1'))
-    assert texts.index('class 3 taken for class 7') < texts.index('class 8 taken for class 2')
+    assert texts.index('class 3 → class 7') < texts.index('class 8 → class 2')
     assert {'9', '4'} <= {*texts} and '50' not in texts
+    lost = np.zeros((41, 41), int)
+    lost[5, 40], lost[40, 6] = 3, 2  # an untrained detector confuses none
+    assert {'class 5 → missed', 'false → class 6'} <= {*texts_of(draw_confusion(lost, names, ('missed', 'false'), ''))}
     texts = texts_of(draw_confusion(matrix[:10, :10], names[:10], (), 'epoch 1'))
     assert texts.count('50') == 10 and 'class 9' in texts
 

@@ -1,5 +1,4 @@
 """Writes the predictions for images and folders to files."""
-import csv
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +13,7 @@ from mmvit_backbones.utils.file_access import check_outputs, replaced_when_compl
 
 from ..folders.class_lists import format_class
 from ..folders.folders import write_file
-from ..predictions.results import SCORE_THR, Classification, Result, Segmentation
+from ..predictions.results import SCORE_THR, Classification, Result, Segmentation, write_table
 from .predictor import Predictor
 from .sources import find_images
 
@@ -125,8 +124,9 @@ def _write(predictor: Predictor, names: dict[str, str], out_dir: Path, save_resu
                 entries.append([source, *(value for item in best for value in (item['category'], item['score']))])
             elif save_results:
                 height, width = result.image.shape[:2]
-                images.append(dict(id=number, width=width, height=height,
-                                   file_name=relative_name(source, names[source])))
+                depth = len(Path(names[source]).parts)  # relative to the given folder
+                file_name = Path(*Path(source).parts[-depth:]).as_posix()
+                images.append(dict(id=number, width=width, height=height, file_name=file_name))
                 annotations += result.from_score(labeled).to_annotations(number, predictor.category_ids)
                 entries.append([dict(entry, file_name=source)
                                 for entry in result.to_coco(number, predictor.category_ids)])
@@ -134,10 +134,8 @@ def _write(predictor: Predictor, names: dict[str, str], out_dir: Path, save_resu
     finally:
         if save_results and predictor.task == 'classification':
             best = range(1, Classification.count + 1)
-            with (replaced_when_complete(out_dir / 'results.csv') as part,
-                  open(part, 'w', encoding='utf-8', newline='') as file):
-                csv.writer(file).writerows([['file', *(f'{kind}{i}' for i in best for kind in ('class', 'score'))],
-                                            *entries])
+            write_table(out_dir / 'results.csv', [
+                ['file', *(f'{kind}{i}' for i in best for kind in ('class', 'score'))], *entries])
         elif save_results and predictor.task == 'segmentation':
             write_file(out_dir / 'labels', 'classes.txt', '\n'.join(map(format_class, predictor.classes)))
         elif save_results:
@@ -146,11 +144,6 @@ def _write(predictor: Predictor, names: dict[str, str], out_dir: Path, save_resu
             write_file(out_dir, 'annotations.json', json.dumps(dict(
                 images=images, annotations=[dict(each, id=number) for number, each in enumerate(annotations, 1)],
                 categories=[dict(id=number, name=name) for number, name in zip(ids, predictor.classes)])))
-
-
-def relative_name(source: str, name: str) -> str:
-    """Returns the path of an image relative to the given folder, by the name of its output, which may lack a suffix."""
-    return Path(*Path(source).parts[-len(Path(name).parts):]).as_posix()
 
 
 def _predict_each(predictor: Predictor, sources: Iterable[str], batch_size: int, score_thr: float

@@ -20,39 +20,34 @@ SIZE, GAP = 15, 8  # of letters and margins, in pixels
 def draw_confusion(matrix: np.ndarray, classes: Sequence[str], outside: Sequence[str], title: str) -> 'Figure':
     """Draws a matrix of truths (rows) and predictions, or of many classes the pairs that are confused most.
 
-    Colors are shares of rows.
+    Counts are text on cells whose color is their share of the row.
     """
-    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    rows, columns = [*classes, *outside[1:]], [*classes, *outside[:1]]
-    if len(classes) <= MOST:
-        return draw_table(matrix, shares, rows, columns, f'{title}: rows are the truth, columns the prediction')
-    errors = matrix * ~np.eye(len(matrix), dtype=bool)
-    # Objects that are missed are many, and tell less than what they are taken for.
-    pairs = sorted(zip(*errors.nonzero()), key=lambda pair: (max(pair) == len(classes), -errors[pair]))[:PAIRS]
-    places = tuple(np.transpose(pairs)[..., None])
-    return draw_table(matrix[places], shares[places], [f'{rows[truth]} → {columns[found]}' for truth, found in pairs],
-                      [''], f'{title}: what is taken for what most, of {len(classes)} classes')
-
-
-def draw_table(counts: np.ndarray, shares: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str
-               ) -> 'Figure':
-    """Draws counts as text on cells whose color is their share."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
-    figure, brief = Figure(figsize=(len(columns) / 2, len(rows) / 2)), EngFormatter(sep='')
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    rows, columns = [*classes, *outside[1:]], [*classes, *outside[:1]]
+    about = 'rows are the truth, columns the prediction'
+    if len(classes) > MOST:
+        errors = matrix * ~np.eye(len(matrix), dtype=bool)
+        # Objects that are missed are many, and tell less than what they are taken for.
+        pairs = sorted(zip(*errors.nonzero()), key=lambda pair: (max(pair) == len(classes), -errors[pair]))[:PAIRS]
+        places = tuple(np.transpose(pairs)[..., None])
+        matrix, shares = matrix[places], shares[places]
+        rows, columns = [f'{rows[truth]} → {columns[found]}' for truth, found in pairs], ['']
+        about = f'what is taken for what most, of {len(classes)} classes'
+    figure, brief = Figure(figsize=(len(columns) / 2, len(rows) / 2)), EngFormatter(places=0, sep='')
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(shares, 'Blues', vmin=0, vmax=1, aspect='auto')
-    axes.set_title(title, loc='left')
+    axes.set_title(f'{title}: {about}', loc='left')
     axes.xaxis.tick_top()
     for axis, names in ((axes.xaxis, columns), (axes.yaxis, rows)):
         axis.set_ticks(range(len(names)), names)
         for number, label in enumerate(axis.get_ticklabels()):
             name, font = written(names[number], number)
             label.set(text=name, font=Path(font), rotation=90 if axis is axes.xaxis else 0)
-    for row, column in zip(*counts.nonzero()):
-        count, color = counts[row, column], 'white' if shares[row, column] > 0.5 else 'black'
-        text = str(count) if count < 10_000 else brief(float(f'{count:.2g}'))
-        axes.text(column, row, text, color=color, ha='center', va='center')
+    for row, column in zip(*matrix.nonzero()):
+        color = 'white' if shares[row, column] > 0.5 else 'black'
+        axes.text(column, row, brief(matrix[row, column]), color=color, ha='center', va='center')
     return figure
 
 
@@ -71,8 +66,3 @@ def draw_pairs(pairs: Sequence[tuple[Sequence[Result], str]], title: str) -> Ima
         for side, drawing in enumerate(drawings[number]):
             image.paste(drawing, (x + side * (MIN_DRAWING + GAP // 2), y + 2 * SIZE))
     return image
-
-
-def step_of(width: int, height: int) -> int:
-    """Returns by which whole number an image can be reduced without leaving the size of drawings."""
-    return max(1, int(math.sqrt(width * height) / MIN_DRAWING))

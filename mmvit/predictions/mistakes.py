@@ -1,10 +1,7 @@
 """Finds the images of a test in which a model errs most, and which classes it takes for which."""
-import csv
-import heapq
 import math
 from collections import defaultdict
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +18,8 @@ from ..frameworks import task_of
 from ..frameworks.tasks import CLASSIFIER, DETECTOR
 from ..utils.faults import quiet
 from ..utils.shell import short_path
-from .confusion import draw_confusion, draw_pairs, step_of
-from .results import SCORE_THR, Classification, Detection, Segmentation, palette_of
+from .confusion import draw_confusion, draw_pairs
+from .results import MIN_DRAWING, SCORE_THR, Classification, Detection, Segmentation, palette_of, write_table
 
 FILES = 'mistakes.jpg', 'mistakes.csv', 'confusion.png', 'confusion.csv'
 SHOWN = 12  # images in the picture
@@ -39,15 +36,23 @@ class Row:
         error (tuple[float, ...]): How wrong the model is; the first number is 0 without an error.
         values (tuple): What the table says.
         cells (np.ndarray): Labels of the truth and of the prediction, and how often they meet, integers ``(N, 3)``.
-        outputs (Sequence): The truth and the prediction, as :meth:`Mistakes.fields_of` takes them; none if other images
-            have more errors.
+        outputs (Sequence[dict]): Fields of the results for the truth and the prediction; none if other images have more
+            errors.
     """
 
     path: str
     error: tuple[float, ...]
     values: tuple
     cells: np.ndarray
-    outputs: Sequence
+    outputs: Sequence[dict]
+
+
+def sort_rows(rows: Iterable[Row | None]) -> list[Row]:
+    """Returns rows, the worst first, and takes the outputs of those that are not drawn."""
+    ordered = sorted(filter(None, rows), key=lambda row: row.error, reverse=True)
+    for row in ordered[SHOWN:]:
+        row.outputs = ()
+    return ordered
 
 
 class Mistakes(BaseMetric):
@@ -59,42 +64,29 @@ class Mistakes(BaseMetric):
         lines (list[str]): What a person reads of the files that were written.
     """
 
-    default_prefix = ''
+    default_prefix = about = ''
     kind: Any  # of results
     truth = ''  # key of samples
     columns: tuple[str, ...] = ()  # of the table, after the image
     outside: tuple[str, ...] = ()  # names of the prediction for an object, and of the truth for a box, if there is none
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.heap: list[tuple] = []  # rows that keep their outputs
-        self.rows: list[Row] = []
-        self.lines: list[str] = []
-        self.about = ''
+    rows: Sequence[Row] = ()
+    lines: Sequence[str] = ()
 
     @property
     def classes(self) -> list[str]:
         return list((self.dataset_meta or {})['classes'])
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        for sample in data_samples:
-            row = self.compare(sample) if self.truth in sample else None
-            if not self.results:
-                self.heap = []
-            self.results.append(row)
-            if row:
-                heapq.heappush(self.heap, (row.error, id(row), row))
-            if len(self.heap) > SHOWN:
-                heapq.heappop(self.heap)[-1].outputs = ()
+        rows = [self.compare(sample) if self.truth in sample else None for sample in data_samples]
+        self.worst = sort_rows([*rows, *(self.worst if self.results else ())])[:SHOWN]
+        self.results += rows
 
     def compare(self, sample: dict) -> Row | None:
         """Returns the row of an image; None if it has no label."""
         raise NotImplementedError
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        self.rows = sorted(filter(None, results), key=lambda row: row.error, reverse=True)
-        for row in self.rows[SHOWN:]:
-            row.outputs = ()
+        self.rows = sort_rows(results)
         return {}
 
     def write(self, folder: str | Path, source: str) -> None:
@@ -108,33 +100,25 @@ class Mistakes(BaseMetric):
         side, title = len(self.classes) + bool(self.outside), f'{source}{self.about}'
         truths, found, counts = np.concatenate([row.cells for row in self.rows]).T
         matrix = np.bincount(truths * side + found, counts, side**2).astype(int).reshape(side, side)
-        tables = ([('image', *self.columns), *((row.path, *row.values) for row in self.rows)],
-                  [('truth / prediction', *self.classes, *self.outside[:1]),
-                   *zip([*self.classes, *self.outside[1:]], *matrix.T)])
-        files[0].parent.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as stack:
-            parts = [stack.enter_context(replaced_when_complete(file)) for file in files]
+        write_table(files[1], [('image', *self.columns), *((row.path, *row.values) for row in self.rows)])
+        write_table(files[3], [('truth / prediction', *self.classes, *self.outside[:1]),
+                               *zip([*self.classes, *self.outside[1:]], *matrix.T)])
+        with replaced_when_complete(files[0]) as part:
             draw_pairs([self.results_of(row) for row in shown], f'{title}: the {len(shown)} of {len(self.rows)} images '
-                       'with the most errors; truth left, prediction right').save(parts[0], quality=90)
-            draw_confusion(matrix, self.classes, self.outside, title).savefig(parts[2], bbox_inches='tight')
-            for part, rows in zip(parts[1::2], tables):
-                with open(part, 'w', encoding='utf-8', newline='') as file:
-                    csv.writer(file).writerows(rows)
+                       'with the most errors; truth left, prediction right').save(part, quality=90)
+        with replaced_when_complete(files[2]) as part:
+            draw_confusion(matrix, self.classes, self.outside, title).savefig(part, bbox_inches='tight')
         names = [short_path(str(file)) for file in files]
         self.lines = [f'mistakes    {names[0]}{self.about}; all images: {names[1]}', f'confusion   {names[2]}']
 
     def results_of(self, row: Row) -> tuple[list, str]:
-        """Returns the results of the truth and of the prediction in an image, which is reduced, and a line about it."""
+        """Returns the results of the truth and of the prediction in an image, and a line about it."""
         image = read_rgb(row.path)
-        step = step_of(*image.size)
-        about = row.path, np.array(image.reduce(step)), self.classes, palette_of(self.dataset_meta or {})
+        if self.kind is Segmentation:
+            image = image.resize(row.outputs[0]['segmentation'].shape[::-1])
+        about = row.path, np.array(image), self.classes, palette_of(self.dataset_meta or {})
         text = ', '.join(f'{column} {value}' for column, value in zip(self.columns, row.values))
-        return ([self.kind(*about, **self.fields_of(output, step)) for output in row.outputs],
-                f'{Path(row.path).name}: {text}')
-
-    def fields_of(self, output: Any, step: int) -> dict[str, np.ndarray]:
-        """Returns the fields of a result for an image that is reduced by a whole number."""
-        return output
+        return [self.kind(*about, **fields) for fields in row.outputs], f'{Path(row.path).name}: {text}'
 
 
 class ClassMistakes(Mistakes):
@@ -167,7 +151,7 @@ class SegmentMistakes(Mistakes):
             return None
         hits, pixels = counts.diagonal(), counts.sum(1)
         iou = float((hits / np.maximum(pixels + counts.sum(0) - hits, 1))[pixels > 0].mean())
-        step = step_of(*found.shape)
+        step = max(1, int(math.sqrt(found.numel()) / MIN_DRAWING))  # of pixels, as many as are drawn
         return Row(sample['img_path'], (1 - iou, ),
                    (round(100 * iou, 2), round(100 * float(1 - hits.sum() / pixels.sum()), 2)),
                    np.stack([*counts.nonzero(), counts[counts > 0]], 1).astype(np.int32),
@@ -194,12 +178,13 @@ class ObjectMistakes(Mistakes):
             self.results.append((sample['img_path'], *(found[key] for key in ('img_id', 'labels', 'scores', 'bboxes'))))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        coco, objects, found, boxes = self.coco._coco_api, {}, [], defaultdict(list)
+        coco, found = self.coco._coco_api, []
         categories = coco.get_cat_ids(cat_names=self.classes)
+        objects = {}
         for _, image, *columns in results:
-            objects[image] = [dict(each, label=categories.index(each['category_id'])) for each in coco.imgToAnns[image]
+            objects[image] = [each for each in coco.imgToAnns[image]
                               if each['category_id'] in categories and not each.get('iscrowd')]
-            found += [dict(image_id=image, category_id=categories[label], label=label, score=round(score, 6),
+            found += [dict(image_id=image, category_id=categories[label], score=round(score, 6),
                            bbox=[x1, y1, x2 - x1, y2 - y1])
                       for label, score, (x1, y1, x2, y2) in zip(*(values.tolist() for values in columns))]
         match(coco, found, list(objects), categories)
@@ -207,38 +192,44 @@ class ObjectMistakes(Mistakes):
         threshold = best_score(found, sum(map(len, objects.values())))
         MessageHub.get_current_instance().update_info(SCORE, threshold)
         self.about = f' (--score-thr {threshold:g})'
+        boxes = defaultdict(list)
         for box in found:
             if box['score'] >= threshold:
                 boxes[box['image_id']].append(box)
-        return super().compute_metrics([self.compare_boxes(path, objects[image], boxes[image])
+        labels = {category: label for label, category in enumerate(categories)}
+        return super().compute_metrics([compare_boxes(path, objects[image], boxes[image], labels)
                                         for path, image, *_ in results])
 
-    def compare_boxes(self, path: str, objects: list[dict], boxes: list[dict]) -> Row:
-        """Returns the row of an image, of its objects and the boxes that count."""
-        from pycocotools.mask import iou
-        nothing, partners = dict(label=len(self.classes)), {box['object']: box for box in boxes if box['object']}
-        lost = [each for each in objects if each['id'] not in partners]
-        rest = [box for box in boxes if not box['object']]
-        first, second = (np.array([each['bbox'] for each in part], float).reshape(-1, 4) for part in (rest, lost))
-        overlaps = np.reshape(iou(first, second, [0] * len(lost)), (len(rest), len(lost)))
-        while overlaps.size and overlaps.max() >= IOU:  # of other classes, those that overlap most first
-            box, other = np.unravel_index(overlaps.argmax(), overlaps.shape)
-            rest[box]['object'] = lost[other]['id']
-            partners[lost[other]['id']] = rest[box]
-            overlaps[box], overlaps[:, other] = 0, 0
-        false = [box for box in boxes if not box['object']]
-        pairs = [*((each, partners.get(each['id'], nothing)) for each in objects), *((nothing, box) for box in false)]
-        cells = np.array([(truth['label'], box['label'], 1) for truth, box in pairs], int).reshape(-1, 3)
-        found = int((cells[:, 0] == cells[:, 1]).sum())
-        values = found, len(partners) - found, len(objects) - len(partners), len(false)
-        return Row(path, (len(cells) - found, sum(box['score'] for box in false)),
-                   (*values, round(2 * found / max(len(objects) + len(boxes), 1), 4)), cells, [objects, boxes])
 
-    def fields_of(self, output: list[dict], step: int) -> dict[str, np.ndarray]:
-        boxes = np.array([each['bbox'] for each in output]).reshape(-1, 4) / step
-        return dict(labels=np.array([each['label'] for each in output], int),
-                    scores=np.array([each.get('score', 1.) for each in output]),
-                    boxes=np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]]))
+def compare_boxes(path: str, objects: list[dict], boxes: list[dict], labels: dict[int, int]) -> Row:
+    """Returns the row of an image, of its objects and the boxes that count; ``labels`` are those of categories."""
+    from pycocotools.mask import iou
+    partners = {box['object']: box for box in boxes if box['object']}
+    lost = [each for each in objects if each['id'] not in partners]
+    rest = [box for box in boxes if not box['object']]
+    overlaps = iou(*(np.array([each['bbox'] for each in part], float) for part in (rest, lost)), [0] * len(lost))
+    while len(overlaps) and overlaps.max() >= IOU:  # of other classes, those that overlap most first
+        box, other = np.unravel_index(overlaps.argmax(), overlaps.shape)
+        rest[box]['object'] = lost[other]['id']
+        partners[lost[other]['id']] = rest[box]
+        overlaps[box], overlaps[:, other] = 0, 0
+    nothing, false = dict(category_id=None), [box for box in boxes if not box['object']]
+    pairs = [*((each, partners.get(each['id'], nothing)) for each in objects), *((nothing, box) for box in false)]
+    cells = np.array([(*(labels.get(each['category_id'], len(labels)) for each in pair), 1) for pair in pairs], int)
+    cells = cells.reshape(-1, 3)
+    found = int((cells[:, 0] == cells[:, 1]).sum())
+    return Row(path, (len(cells) - found, sum(box['score'] for box in false)),
+               (found, len(partners) - found, len(objects) - len(partners), len(false),
+                round(2 * found / max(len(objects) + len(boxes), 1), 4)), cells,
+               [fields_of(part, labels) for part in (objects, boxes)])
+
+
+def fields_of(boxes: list[dict], labels: dict[int, int]) -> dict[str, np.ndarray]:
+    """Returns the fields of a result; objects have no score."""
+    sides = np.array([box['bbox'] for box in boxes], float).reshape(-1, 4)
+    sides[:, 2:] += sides[:, :2]
+    return dict(labels=np.array([labels[box['category_id']] for box in boxes], int),
+                scores=np.array([box.get('score', 1.) for box in boxes]), boxes=sides)
 
 
 def add_mistakes(cfg: Config, evaluator: Evaluator) -> Mistakes | None:

@@ -1,10 +1,14 @@
 """Prediction results as arrays, JSON and drawings."""
+import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from mmvit_backbones.utils.file_access import replaced_when_complete
 
 from ..folders.colors import Color, class_color
 from ..folders.images import IGNORED
@@ -280,6 +284,13 @@ def shortened(text: str, letters: ImageFont.FreeTypeFont, width: float) -> str:
         kept = kept[:-1]
         text = f'{kept}...'
     return text
+
+
+def write_table(path: Path, rows: Iterable[Sequence]) -> None:
+    """Writes a CSV file, perhaps to a new folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replaced_when_complete(path) as part, open(part, 'w', encoding='utf-8', newline='') as file:
+        csv.writer(file).writerows(rows)
 
 
 def run_lengths(mask: np.ndarray) -> dict:

@@ -58,7 +58,7 @@ class CheckedRunner(Base):
 
     is_training = False
     mistakes: Mistakes | None = None
-    best: Mapping[str, str] | None = None  # checkpoints so far
+    best: Mapping[str, str] = {}  # checkpoints before a validation
     processes = 1  # among which the batches of the train loader are still to be divided
 
     def build_model(self, model: Any) -> nn.Module:
@@ -108,7 +108,6 @@ class CheckedRunner(Base):
             # A test in the work dir of a training leaves the training's files as they are.
             folder = self.work_dir if self.is_training or not holds_training(self.work_dir) else self.log_dir
             self.mistakes.write(folder, source)
-        self.best = best
 
     def _init_model_weights(self) -> None:
         try:
@@ -133,8 +132,8 @@ class CheckedRunner(Base):
         if fn_name == 'after_load_checkpoint' and 'state_dict' in arguments['checkpoint']:
             self.check_checkpoint(arguments['checkpoint'], str(self._load_from or self.work_dir))
         super().call_hook(fn_name, **arguments)
-        if fn_name == 'before_train':  # a training that goes on has some
-            self.best = recorded_best(self.message_hub.runtime_info) or None
+        if fn_name == 'before_val_epoch':
+            self.best = recorded_best(self.message_hub.runtime_info)
         if fn_name in ('after_val_epoch', 'after_test_epoch'):
             self.write_mistakes()
 

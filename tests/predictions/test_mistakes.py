@@ -18,13 +18,13 @@ from runs import be_one_of, in_processes
 from sklearn.metrics import confusion_matrix, log_loss
 from tiny_configs import TINY_CONFIGS
 
+from mmvit import running
 from mmvit.frameworks.building import use_framework
 from mmvit.frameworks.tasks import CLASSIFIER, DETECTOR, SEGMENTER
 from mmvit.inference import Predictor, evaluate
 from mmvit.predictions.confusion import draw_confusion
 from mmvit.predictions.mistakes import FILES, add_mistakes
 from mmvit.recipes import save
-from mmvit.running import test, testing_config, train
 
 CLASSES = ['daisy', 'poppy', 'rose', 'tulip']
 
@@ -269,21 +269,22 @@ def test_a_training_writes_its_best_validation(tmp_path):
     cfg.train_dataloader.dataset.indices = 16
     cfg.val_dataloader.dataset.indices = cfg.test_dataloader.dataset.indices = 30
     save(cfg)
-    runner, table = train(cfg), tmp_path / 'run/mistakes.csv'
+    runner, table = running.train(cfg), tmp_path / 'run/mistakes.csv'
     assert {*FILES} <= {path.name for path in table.parent.iterdir()}
     first = table.read_text()
     assert len(first.splitlines()) == 31
     table.unlink()
+    runner.call_hook('before_val_epoch')
     runner.call_hook('after_val_epoch', metrics={})
     assert not table.exists()
     runner.message_hub.update_info('best_ckpt', 'a later one')
     runner.call_hook('after_val_epoch', metrics={})
     assert table.read_text() == first
     table.unlink()
-    metrics = test(testing_config(str(tmp_path / 'run'), str(tmp_path / 'run/epoch_1.pth')))
+    metrics = running.test(running.testing_config(str(tmp_path / 'run'), str(tmp_path / 'run/epoch_1.pth')))
     assert not table.exists() and (table.parent / 'test/mistakes.csv').read_text() == first
     assert {*metrics} == {'accuracy/top1', 'mean_class_accuracy'}
-    cfg = testing_config(str(tmp_path / 'run'), 'model.onnx', work_dir=str(tmp_path / 'exported'))
+    cfg = running.testing_config(str(tmp_path / 'run'), 'model.onnx', work_dir=str(tmp_path / 'exported'))
     evaluate(cfg, Predictor(tmp_path / 'run').model.run, source='model.onnx')  # as an exported file
     assert {row.split(',')[0] for row in (tmp_path / 'exported/mistakes.csv').read_text().splitlines()} == {
         row.split(',')[0] for row in first.splitlines()}

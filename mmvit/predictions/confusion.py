@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from .fonts import default_font
-from .results import MIN_DRAWING, Result, shortened, written
+from .results import MIN_DRAWING, Result, written
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,7 +62,8 @@ def draw_pairs(pairs: Sequence[tuple[Sequence[Result], str]], title: str) -> Ima
     draw.text((GAP, GAP), title, 'black', letters)
     for number, (_, text) in enumerate(pairs):
         x, y = GAP + number % 2 * width, 2 * SIZE + number // 2 * height
-        draw.text((x, y + GAP), shortened(text, letters, width - GAP), 'black', letters)
+        draw.rectangle([x, y, *image.size], 'white')  # over a long line of the pair at the left
+        draw.text((x, y + GAP), text, 'black', letters)
         for side, drawing in enumerate(drawings[number]):
             image.paste(drawing, (x + side * (MIN_DRAWING + GAP // 2), y + 2 * SIZE))
     return image

@@ -133,7 +133,7 @@ class Result:
             if 'box' in item:
                 pen.box(item['box'], self.color(item['label']))
         for number, item in enumerate(items):
-            score = '<1%' if item['score'] < 0.005 else f'{item["score"]:.0%}'
+            score = ' <1%' if item['score'] < 0.005 else f' {item["score"]:.0%}'
             pen.label(*written(self.name(item['label']), item['label']), score if has_scores else '',
                       self.color(item['label']), item.get('box'), number)
         return pen.drawing
@@ -260,8 +260,10 @@ class _Pen:
         Of a name that is wider than the image, only the beginning is drawn.
         """
         letters = ImageFont.truetype(font, self.size)
-        end = f' {score} ' if score else ' '
-        text = f' {shortened(name, letters, self.drawing.width - letters.getlength(" " + end))}{end}'
+        text = f' {name}{score} '
+        while letters.getlength(text) > self.drawing.width and name:
+            name = name[:-1]
+            text = f' {name}...{score} '
         length = math.ceil(letters.getlength(text))
         x, y = (0, row * self.height) if sides is None else self.scale * sides[:2] - (0, self.height)
         x, y = np.clip((x, y), 0, np.maximum(np.subtract(self.drawing.size, (length, self.height)), 0)).tolist()
@@ -275,15 +277,6 @@ def written(name: str, number: int) -> tuple[str, str]:
     """Returns the name of a class and the file of a font for it; without such a font, its number."""
     font = font_for(name)
     return name if font else str(number), font or default_font()
-
-
-def shortened(text: str, letters: ImageFont.FreeTypeFont, width: float) -> str:
-    """Returns a text, or its beginning, as wide as that many pixels."""
-    kept = text
-    while letters.getlength(text) > width and kept:
-        kept = kept[:-1]
-        text = f'{kept}...'
-    return text
 
 
 def write_table(path: Path, rows: Iterable[Sequence]) -> None:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from fine_tunings import COCO, recipe
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from mmengine.config import Config
 from mmengine.dataset import DefaultSampler
 from mmengine.evaluator import Evaluator
@@ -40,14 +42,12 @@ def mistakes_of(folder: Path, task, samples: list[dict], *metrics: dict, classes
     """Returns the mistakes of predictions after writing them, and the figures of the test."""
     use_framework(task.framework)
     evaluator = Evaluator(list(metrics))
-    data = type('Data', (), dict(metainfo=dict(classes=classes)))
-    cfg = Config(dict(recipe={}, default_scope=task.framework, model={}))
-    mistakes = add_mistakes(cfg, evaluator)
-    evaluator.dataset_meta = data.metainfo
+    mistakes = add_mistakes(Config(dict(recipe={}, default_scope=task.framework, model={})), evaluator)
+    evaluator.dataset_meta = dict(classes=classes)
     for start in range(0, len(samples), 7):
         evaluator.process(samples[start:start + 7], {})
     figures = evaluator.evaluate(size or len(samples))
-    if mistakes and mistakes.rows:
+    if mistakes.rows:  # of the first process
         mistakes.write(folder / 'run', 'epoch 3')
     return mistakes, figures
 
@@ -88,26 +88,19 @@ def test_classes_agree_with_scikit_learn(tmp_path):
     assert losses == sorted(losses, reverse=True)
     assert sum(bool(row.outputs) for row in mistakes.rows) == 12
     assert set(FILES) == {path.name for path in (tmp_path / 'run').iterdir()}
-
-
-def test_without_an_error_there_is_no_file(tmp_path):
-    """Those of an earlier validation would be taken for those of this one."""
-    samples, _, _ = classified(images(tmp_path, 20))
-    mistakes_of(tmp_path, CLASSIFIER, samples, dict(type='Accuracy'))
     for sample in samples:
         sample['gt_label'] = sample['pred_score'].argmax()[None]
     mistakes, _ = mistakes_of(tmp_path, CLASSIFIER, samples, dict(type='Accuracy'))
-    assert not list((tmp_path / 'run').iterdir())
-    assert mistakes.lines == ['mistakes    no image with an error']
+    assert 'no image with an error' in mistakes.lines[0]
+    assert not list((tmp_path / 'run').iterdir())  # files of an earlier validation would be taken for its own
 
 
-@pytest.mark.parametrize('changes', [dict(module={}), dict(recipe=None)], ids=['augmented', 'published'])
-def test_other_tests_are_as_in_openmmlab(tmp_path, changes):
+def test_other_tests_are_as_in_openmmlab():
+    """Of published configs, and with test-time augmentation."""
     evaluator = Evaluator([])
-    cfg = dict(dict(default_scope='mmpretrain', recipe={}, model=dict(changes)), **changes)
-    if changes.get('recipe', True) is None:
-        del cfg['recipe']
-    assert add_mistakes(Config(cfg), evaluator) is None and not evaluator.metrics
+    for cfg in dict(model={}), dict(model=dict(module={}), recipe={}):
+        assert add_mistakes(Config(dict(cfg, default_scope='mmpretrain')), evaluator) is None
+    assert not evaluator.metrics
 
 
 def segmented(paths: list[str], height: int, width: int) -> list[dict]:
@@ -140,7 +133,6 @@ def test_segments_agree_with_mmseg(tmp_path):
     assert {row[0] for row in rows} == {*paths} - {paths[1]}  # which has no labeled pixel
     each = {path: 100 * (areas[i][0] / areas[i][1])[areas[i][3] > 0].mean() for i, path in enumerate(paths)}
     assert [float(row[1]) for row in rows] == pytest.approx([each[row[0]].item() for row in rows], abs=0.01)
-    assert [float(row[1]) for row in rows] == sorted(float(row[1]) for row in rows)
 
 
 def detected(file: str) -> tuple[list[dict], list[str]]:
@@ -170,7 +162,7 @@ FILE = f'{COCO}/annotations/instances_val.json'
 METRIC = dict(type='CocoMetricFromZero', ann_file=FILE, metric=['bbox'])
 
 
-def test_objects_agree_with_pycocotools(tmp_path, capsys):
+def test_objects_agree_with_pycocotools(tmp_path):
     pytest.importorskip('mmdet')
     samples, classes = detected(FILE)
     mistakes, figures = mistakes_of(tmp_path, DETECTOR, samples, METRIC, classes=classes)
@@ -187,13 +179,12 @@ def test_objects_agree_with_pycocotools(tmp_path, capsys):
     counts = [(score, match > 0) for each in of_all for score, match, ignored in zip(
         each['dtScores'], each['dtMatches'][0], each['dtIgnore'][0]) if not ignored]
     objects = sum(int((1 - np.array(each['gtIgnore'])).sum()) for each in of_all)
-    assert objects == sum(not each.get('iscrowd') for each in coco.anns.values())
 
     def f1(threshold: float) -> float:
         kept = [is_found for score, is_found in counts if score >= threshold]
         return 2 * sum(kept) / (len(kept) + objects)
 
-    threshold = float(mistakes.lines[0].split('--score-thr ')[1].split(')')[0])
+    threshold = float(mistakes.about.split()[-1][:-1])
     assert f1(threshold) == max(f1(step / 100) for step in range(101))
     matrix, rows = matrix_in(tmp_path), read(tmp_path, 'mistakes.csv')[1:]
     kept = [is_found for score, is_found in counts if score >= threshold]
@@ -202,8 +193,7 @@ def test_objects_agree_with_pycocotools(tmp_path, capsys):
     totals = np.array([row[1:5] for row in rows], int).sum(0).tolist()
     confused = matrix[:-1, :-1].sum() - matrix.diagonal().sum()
     assert totals == [matrix.diagonal().sum(), confused, matrix[:, -1].sum(), matrix[-1].sum()] and confused
-    errors = [sum(map(int, row[2:5])) for row in rows]
-    assert errors == sorted(errors, reverse=True) and len(rows) == len(samples)
+    assert len(rows) == len(samples)
 
 
 def test_kinds_of_errors_of_boxes(tmp_path):
@@ -305,6 +295,5 @@ def test_of_many_classes_the_pairs_are_drawn():
     assert texts.count('50') == 10 and 'class 9' in texts
 
 
-def texts_of(figure) -> list[str]:
-    from matplotlib.text import Text
+def texts_of(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.findobj(Text)]

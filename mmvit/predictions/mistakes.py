@@ -1,8 +1,8 @@
 """Finds the images of a test in which a model errs most, and which classes it takes for which."""
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -178,27 +178,23 @@ class ObjectMistakes(Mistakes):
             self.results.append((sample['img_path'], *(found[key] for key in ('img_id', 'labels', 'scores', 'bboxes'))))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        coco, found = self.coco._coco_api, []
+        coco, objects, boxes = self.coco._coco_api, {}, {}
         categories = coco.get_cat_ids(cat_names=self.classes)
-        objects = {}
         for _, image, *columns in results:
             objects[image] = [each for each in coco.imgToAnns[image]
                               if each['category_id'] in categories and not each.get('iscrowd')]
-            found += [dict(image_id=image, category_id=categories[label], score=round(score, 6),
-                           bbox=[x1, y1, x2 - x1, y2 - y1])
-                      for label, score, (x1, y1, x2, y2) in zip(*(values.tolist() for values in columns))]
-        match(coco, found, list(objects), categories)
-        found = [box for box in found if 'object' in box]
+            boxes[image] = [dict(image_id=image, category_id=categories[label], score=round(score, 6),
+                                 bbox=[x1, y1, x2 - x1, y2 - y1])
+                            for label, score, (x1, y1, x2, y2) in zip(*(values.tolist() for values in columns))]
+        found = match(coco, list(chain(*boxes.values())), list(objects), categories)
         threshold = best_score(found, sum(map(len, objects.values())))
         MessageHub.get_current_instance().update_info(SCORE, threshold)
         self.about = f' (--score-thr {threshold:g})'
-        boxes = defaultdict(list)
-        for box in found:
-            if box['score'] >= threshold:
-                boxes[box['image_id']].append(box)
         labels = {category: label for label, category in enumerate(categories)}
-        return super().compute_metrics([compare_boxes(path, objects[image], boxes[image], labels)
-                                        for path, image, *_ in results])
+        return super().compute_metrics([
+            compare_boxes(path, objects[image], [box for box in boxes[image] if 'object' in box
+                                                 and box['score'] >= threshold], labels)
+            for path, image, *_ in results])
 
 
 def compare_boxes(path: str, objects: list[dict], boxes: list[dict], labels: dict[int, int]) -> Row:
@@ -251,11 +247,11 @@ def add_mistakes(cfg: Config, evaluator: Evaluator) -> Mistakes | None:
     return found
 
 
-def match(coco: Any, boxes: list[dict], images: list[int], categories: list[int]) -> None:
-    """Sets ``object`` of each box that counts: the id of the object that it matches in pycocotools, or 0."""
+def match(coco: Any, boxes: list[dict], images: list[int], categories: list[int]) -> list[dict]:
+    """Returns boxes that count, with the ids of the objects that they match in pycocotools as ``object``, or 0."""
     from pycocotools.cocoeval import COCOeval
     if not boxes:
-        return
+        return []
     with quiet():
         evaluation = COCOeval(coco, coco.loadRes(boxes), 'bbox')
         evaluation.params.imgIds, evaluation.params.catIds = images, categories
@@ -266,6 +262,7 @@ def match(coco: Any, boxes: list[dict], images: list[int], categories: list[int]
         for number, found, is_ignored in zip(each['dtIds'], each['dtMatches'][0], each['dtIgnore'][0]):
             if not is_ignored:
                 boxes[number - 1]['object'] = int(found)
+    return [box for box in boxes if 'object' in box]
 
 
 def best_score(boxes: list[dict], objects: int) -> float:

@@ -47,7 +47,7 @@ def draw_confusion(matrix: np.ndarray, classes: Sequence[str], outside: Sequence
             label.set(text=name, font=Path(font), rotation=90 if axis is axes.xaxis else 0)
     for row, column in zip(*matrix.nonzero()):
         color = 'white' if shares[row, column] > 0.5 else 'black'
-        axes.text(column, row, brief(matrix[row, column]), color=color, ha='center', va='center')
+        axes.text(column, row, brief(int(matrix[row, column])), color=color, ha='center', va='center')
     return figure
 
 

@@ -203,8 +203,9 @@ def compare_boxes(path: str, objects: list[dict], boxes: list[dict], labels: dic
     partners = {box['object']: box for box in boxes if box['object']}
     lost = [each for each in objects if each['id'] not in partners]
     rest = [box for box in boxes if not box['object']]
-    overlaps = iou(*(np.array([each['bbox'] for each in part], float) for part in (rest, lost)), [0] * len(lost))
-    while len(overlaps) and overlaps.max() >= IOU:  # of other classes, those that overlap most first
+    first, second = (np.array([each['bbox'] for each in part], float) for part in (rest, lost))
+    overlaps = np.asarray(iou(first, second, [0] * len(lost)))
+    while overlaps.size and overlaps.max() >= IOU:  # of other classes, those that overlap most first
         box, other = np.unravel_index(overlaps.argmax(), overlaps.shape)
         rest[box]['object'] = lost[other]['id']
         partners[lost[other]['id']] = rest[box]

@@ -16,7 +16,7 @@ REFERENCE = ROOT / 'tests/promised/api.txt'
 PACKAGES = ('mmvit_backbones', 'mmvit_backbones.backbones', 'mmvit_backbones.export',
             'mmvit_backbones.integrations.timm_backbone', 'mmvit_backbones.ops', 'mmvit')
 METHODS = dict(  # besides constructors
-    Backbone=('forward', 'forward_stages'), TimmBackbone=('forward', ), Predictor=('__call__', ))
+    Backbone=('forward', 'forward_stages'), TimmBackbone=('forward', ), Predictor=('__call__', 'stream'))
 
 
 def public_api() -> str:

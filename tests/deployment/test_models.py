@@ -254,7 +254,7 @@ def test_exported_parts_resize_maps_as_the_segmenter_does(tmp_path):
     cfg.model.decode_head.align_corners = True
     reference = reference_of(cfg, tmp_path)
     parts, image = take_apart(reference.module, reference.cfg), torch.from_numpy(IMAGES[0])
-    data = reference.module.data_preprocessor(reference.collate([reference.prepare(IMAGES[0])]), False)
+    data = reference.module.data_preprocessor(reference.framework.collate([reference.prepare(IMAGES[0])]), False)
     actual = parts.postprocess(image[None], parts.network(data['inputs']))
     expected, = reference.run([IMAGES[0]])
     assert actual.shape[1:] > data['inputs'].shape[2:]

@@ -152,10 +152,10 @@ class ProgressHook(Hook):
 
         'auto' is the first metric of a validation, which also one before ``--resume`` may have been.
         """
-        first = [key.removeprefix('val/') for key in runner.message_hub.log_scalars
-                 if key.startswith('val/') and not key.endswith('time')][:1]
-        names = [name for each in (self.saver.key_indicators if self.saver else ())
-                 for name in (first if each == 'auto' else [each])]
+        names = list(self.saver.key_indicators) if self.saver else []
+        if names == ['auto']:
+            names = [key.removeprefix('val/') for key in runner.message_hub.log_scalars
+                     if key.startswith('val/') and not key.endswith('time')][:1]
         return {name: f'best_ckpt_{name}' if len(names) > 1 else 'best_ckpt' for name in names}
 
 

@@ -14,7 +14,7 @@ from mmvit_backbones.errors import UsageError
 from ..utils.config_parts import find, metrics_of
 from ..utils.distributed import warn
 from .augmentation import check_pipeline, use_flips
-from .other_scopes import drawing_hook, dump_predictions
+from .other_scopes import draw_all, dump_predictions
 
 TAKES_ANY_SIZE = True
 MERGED = 100  # objects of an image in an augmented test
@@ -25,10 +25,7 @@ save_predictions = partial(dump_predictions, kind='mmdet.DumpDetResults')
 
 
 def draw(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
-    hook = drawing_hook(cfg)
-    hook.draw = True
-    if show:
-        hook.update(show=True, wait_time=wait_time)
+    hook = draw_all(cfg, show, wait_time)
     if show_dir:
         hook.test_out_dir = show_dir
 

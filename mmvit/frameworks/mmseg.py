@@ -13,16 +13,13 @@ from mmvit_backbones.utils.openmmlab_models import type_name
 
 from ..utils.config_parts import find, metrics_of
 from .augmentation import check_pipeline, use_flips
-from .other_scopes import drawing_hook
+from .other_scopes import draw_all
 
 TAKES_ANY_SIZE = True
 
 
 def draw(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
-    hook = drawing_hook(cfg)
-    hook.draw = True
-    if show:
-        hook.update(show=True, wait_time=wait_time)
+    draw_all(cfg, show, wait_time)
     if show_dir:
         cfg.visualizer.save_dir = show_dir
 

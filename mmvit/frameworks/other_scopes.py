@@ -47,6 +47,15 @@ def drawing_hook(cfg: Config) -> ConfigDict:
                      f'{cfg.filename} does not set')
 
 
+def draw_all(cfg: Config, show: bool, wait_time: float) -> ConfigDict:
+    """Lets the hook of mmdet or mmseg draw all predictions, and returns it."""
+    hook = drawing_hook(cfg)
+    hook.draw = True
+    if show:
+        hook.update(show=True, wait_time=wait_time)
+    return hook
+
+
 def folder_of_drawings(cfg: Config, log_dir: str = '') -> str:
     """Returns the folder of a test's drawings, whose log is in ``log_dir``; empty for none."""
     return ''

@@ -58,12 +58,6 @@ TASKS = CLASSIFIER, DETECTOR, SEGMENTER
 FRAMEWORKS = tuple(task.framework for task in TASKS)
 
 
-def find_task(value: str) -> Task:
-    """Returns the task with this name, framework or argument of a folder."""
-    task, = (task for task in TASKS if value in (task.name, task.framework, task.argument))
-    return task
-
-
 def choose_task(**folders: str | os.PathLike | None) -> tuple[Task, str]:
     """Returns the task of the only folder that is given, by the arguments of functions, and the folder.
 
@@ -75,4 +69,4 @@ def choose_task(**folders: str | os.PathLike | None) -> tuple[Task, str]:
         from mmvit_backbones.errors import UsageError  # whose package imports torch
         raise UsageError(f'pass exactly one of {", ".join(folders)}, got {given or "none"}')
     (argument, folder), = given.items()
-    return find_task(argument), folder
+    return next(task for task in TASKS if task.argument == argument), folder

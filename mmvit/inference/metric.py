@@ -14,6 +14,7 @@ from .. import frameworks
 from ..folders.images import read_rgb
 from ..frameworks.building import use_framework
 from ..predictions.mistakes import add_mistakes
+from ..running.work_dir import folder_of_mistakes
 from .runtimes import Arrays
 
 Model = Callable[[list[np.ndarray]], Sequence[Arrays]]
@@ -50,6 +51,6 @@ def evaluate(cfg: Config, run: Model, classes: Sequence[str] = (), source: str =
         evaluator.process(batch['data_samples'], batch)
     metrics = evaluator.evaluate(len(loader.dataset))
     if mistakes:
-        mistakes.write(cfg.work_dir, osp.basename(source))
+        mistakes.write(folder_of_mistakes(cfg.work_dir), osp.basename(source))
         print(*mistakes.lines, sep='\n')
     return metrics

@@ -31,7 +31,7 @@ from ..utils.faults import named
 from .checkpoints import check_start, use_tested
 from .pytorch_errors import pytorch_errors_named
 from .run_folder import RunFolder
-from .work_dir import holds_training
+from .work_dir import folder_of_mistakes
 
 Base = Runner if TYPE_CHECKING else object
 # Optimizers that MMEngine has if a package is installed.
@@ -105,9 +105,7 @@ class CheckedRunner(Base):
         best = recorded_best(self.message_hub.runtime_info)
         if self.mistakes and self.rank == 0 and not (self.is_training and best and best == self.best):
             source = f'epoch {self.epoch}' if self.is_training else osp.basename(str(self._load_from))
-            # A test in the work dir of a training leaves the training's files as they are.
-            folder = self.work_dir if self.is_training or not holds_training(self.work_dir) else self.log_dir
-            self.mistakes.write(folder, source)
+            self.mistakes.write(self.work_dir if self.is_training else folder_of_mistakes(self.work_dir), source)
 
     def _init_model_weights(self) -> None:
         try:

@@ -39,6 +39,11 @@ def holds_training(work_dir: str) -> bool:
     return has_checkpoint or is_locked(osp.join(work_dir, LOCK))
 
 
+def folder_of_mistakes(work_dir: str) -> str:
+    """Returns where a test writes mistakes: in the work dir of a training to ``test``, as its own are of its training."""
+    return osp.join(work_dir, 'test') if holds_training(work_dir) else work_dir
+
+
 def check_new(work_dir: str) -> None:
     """Raises UsageError if a new training would replace one that is in a work dir."""
     if holds_training(work_dir):

@@ -1,6 +1,7 @@
 """Tables and pictures of the errors of a test agree with scikit-learn, pycocotools and mmseg."""
 import csv
 import json
+import shutil
 import socket
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from mmvit.inference import Predictor, evaluate
 from mmvit.predictions.confusion import draw_confusion
 from mmvit.predictions.mistakes import FILES, add_mistakes
 from mmvit.recipes import save
+from mmvit_backbones.zoo.reading import LAST, info_of, last_of, read_file, recorded_best
 
 CLASSES = ['daisy', 'poppy', 'rose', 'tulip']
 
@@ -271,13 +273,21 @@ def test_a_training_writes_its_best_validation(tmp_path):
     runner.call_hook('after_val_epoch', metrics={})
     assert table.read_text() == first
     table.unlink()
-    metrics = running.test(running.testing_config(str(tmp_path / 'run'), str(tmp_path / 'run/epoch_1.pth')))
+    run = str(tmp_path / 'run')  # whose files are of its training
+    metrics = running.test(running.testing_config(run, f'{run}/epoch_1.pth', work_dir=run))
     assert not table.exists() and (table.parent / 'test/mistakes.csv').read_text() == first
     assert {*metrics} == {'accuracy/top1', 'mean_class_accuracy'}
-    cfg = running.testing_config(str(tmp_path / 'run'), 'model.onnx', work_dir=str(tmp_path / 'exported'))
-    evaluate(cfg, Predictor(tmp_path / 'run').model.run, source='model.onnx')  # as an exported file
-    assert {row.split(',')[0] for row in (tmp_path / 'exported/mistakes.csv').read_text().splitlines()} == {
-        row.split(',')[0] for row in first.splitlines()}
+    shutil.rmtree(table.parent / 'test')
+    evaluate(running.testing_config(run, 'model.onnx', work_dir=run), Predictor(run).model.run, source='model.onnx')
+    assert not table.exists() and {row.split(',')[0] for row in (table.parent / 'test/mistakes.csv').read_text(
+        ).splitlines()} == {row.split(',')[0] for row in first.splitlines()}
+    best = runner_best(run)
+    running.train(running.training_config(run, resume=True, cfg_options={'train_cfg.max_epochs': 2}))
+    assert table.exists() == (runner_best(run) != best)
+
+
+def runner_best(run: str) -> dict:
+    return recorded_best(info_of(read_file(last_of(Path(run, LAST)))))
 
 
 def test_of_many_classes_the_pairs_are_drawn():

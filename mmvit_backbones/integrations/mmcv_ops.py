@@ -121,14 +121,14 @@ def suppressed(boxes: Tensor, scores: Tensor, exceeds: Callable, iou_threshold: 
     return groups
 
 
-def overlaps_of(first: Tensor, second: Tensor, offset: int, mode: int = 0) -> Tensor:
-    """Returns intersections over unions, or for ``mode`` 1 over the areas of ``first``, rounded as in mmcv's loops."""
+def overlaps_of(first: Tensor, second: Tensor, offset: int) -> Tensor:
+    """Returns intersections over unions, rounded as in mmcv's loops."""
     corners = torch.maximum(first[..., :2], second[..., :2]), torch.minimum(first[..., 2:], second[..., 2:])
     width, height = (corners[1] - corners[0] + offset).clamp(0, 2 ** 31).unbind(-1)
     area1, area2 = ((sides[..., 0] + offset) * (sides[..., 1] + offset)
                     for sides in (first[..., 2:] - first[..., :2], second[..., 2:] - second[..., :2]))
     intersections = width * height
-    return intersections / (area1 if mode else area1 + area2 - intersections)
+    return intersections / (area1 + area2 - intersections)
 
 
 @in_own_dtype
@@ -166,14 +166,6 @@ def fill_gaps(is_left: Tensor) -> Tensor:
     order = torch.arange(count, device=is_left.device)
     order[~is_left[:count]] = is_left[count:].nonzero()[:, 0].flip(0) + count
     return order
-
-
-def bbox_overlaps(bboxes1: Tensor, bboxes2: Tensor, ious: Tensor, mode: int, aligned: bool, offset: int) -> None:
-    """Writes intersections over unions (``mode`` 0) or over the areas of ``bboxes1`` (1) to ``ious``, with gradients.
-
-    ``ious`` is ``(N, M)``, or with ``aligned`` ``(N, )``, for pairs.
-    """
-    ious.copy_(overlaps_of(bboxes1 if aligned else bboxes1[:, None], bboxes2, offset, mode))
 
 
 # ---- regions: (N, 5), of the image's index and corners

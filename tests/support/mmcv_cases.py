@@ -54,13 +54,6 @@ def softnms(ops: Any, inputs: Inputs, method: int, offset: int = 0, count: int =
     return [indices, dets[:len(indices)]]
 
 
-def bbox_overlaps(ops: Any, inputs: Inputs, mode: int, aligned: bool, offset: int, **boxes: float) -> list:
-    first, second = (inputs.laid_out(inputs.boxes(12, **boxes)) for _ in range(2))
-    ious = torch.zeros(12 if aligned else (12, 12), dtype=inputs.dtype)
-    ops.bbox_overlaps(first, second, ious, mode=mode, aligned=aligned, offset=offset)
-    return [ious]
-
-
 def roi_align(ops: Any, inputs: Inputs, count: int = 9, scale: float = 0.3, ratio: int = 0, aligned: bool = True,
               **boxes: float) -> list:
     maps, images = inputs.draw(2, 2, 8, 9, low=-1), inputs.uniform(count, 1, high=2, step=1)
@@ -134,9 +127,6 @@ CASES = {
        for (kind, settings), method, offset in product(KINDS.items(), (0, 1), (0, 1))},
     # Exponentials of the C library differ in a last bit, which orders equal scores.
     'softnms 2': Case(partial(softnms, method=2, score_step=0)),
-    **{f'bbox_overlaps {mode} of {kind} boxes, aligned {aligned}, offset {offset}': Case(
-        partial(bbox_overlaps, mode=mode, aligned=aligned, offset=offset, **KINDS[kind]), FLOATS)
-       for kind, mode, aligned, offset in product(('', 'degenerate'), (0, 1), (False, True), (0, 1))},
     **{f'roi_align of {kind} boxes, ratio {ratio}, aligned {aligned}': Case(
         partial(roi_align, ratio=ratio, aligned=aligned, **settings), HALVES)
        for (kind, settings), ratio, aligned in product(KINDS.items(), (0, 2), (False, True))

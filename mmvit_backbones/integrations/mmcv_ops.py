@@ -139,33 +139,19 @@ def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, iou_threshold: float, s
     ``method`` is 0 for hard suppression, 1 for weights of 1 - IoU, 2 for a Gaussian of the IoU with variance ``sigma``.
     """
     require_float32(boxes)
-    indices, scores, place = torch.arange(len(boxes), device=boxes.device), scores.clone(), 0
-    while place < len(indices):
-        # NaN, from the IoU of two boxes without an area, is not above other scores, and none is above it.
-        best = place if scores[place].isnan() else place + int(scores[place:].nan_to_num(-math.inf).argmax())
-        for values in indices, scores:
-            values[place], values[best] = values[best].clone(), values[place].clone()
-        dets[place, :4], dets[place, 4] = boxes[indices[place]], scores[place]
-        place += 1
-        overlaps = overlaps_of(boxes[indices[place - 1]], boxes[indices[place:]], offset)
+    left, kept, scores = torch.arange(len(boxes), device=boxes.device), [], scores.clone()
+    while len(left):
+        best = left[scores[left].argmax()]
+        dets[len(kept), :4], dets[len(kept), 4] = boxes[best], scores[best]
+        kept.append(best)
+        left = left[left != best]
+        overlaps = overlaps_of(boxes[best], boxes[left], offset)
         if method == 2:  # the exact exponential in float32, as the C library's; PyTorch's differs in the last bit
-            scores[place:] *= (-(overlaps * overlaps) / float32(sigma)).double().exp().to(scores.dtype)
+            scores[left] *= (-(overlaps * overlaps) / float32(sigma)).double().exp().to(scores.dtype)
         else:
-            scores[place:] *= torch.where(overlaps >= float32(iou_threshold), 1 - overlaps if method else 0., 1.)
-        is_removed = scores < float32(min_score)
-        is_removed[:place] = False
-        if is_removed.any():
-            left = fill_gaps(~is_removed)
-            indices, scores = indices[left], scores[left]
-    return indices
-
-
-def fill_gaps(is_left: Tensor) -> Tensor:
-    """Returns the indices of what is left of a list in which the last ones have taken the places of those removed."""
-    count = int(is_left.sum())
-    order = torch.arange(count, device=is_left.device)
-    order[~is_left[:count]] = is_left[count:].nonzero()[:, 0].flip(0) + count
-    return order
+            scores[left] *= torch.where(overlaps >= float32(iou_threshold), 1 - overlaps if method else 0., 1.)
+        left = left[scores[left] >= float32(min_score)]
+    return torch.stack(kept) if kept else left
 
 
 # ---- regions: (N, 5), of the image's index and corners

@@ -51,7 +51,8 @@ def softnms(ops: Any, inputs: Inputs, method: int, offset: int = 0, count: int =
     dets = torch.zeros(count, 5, dtype=inputs.dtype)
     rows, scores = inputs.laid_out(inputs.boxes(count, **boxes)), inputs.draw(count, step=score_step)
     indices = ops.softnms(rows, scores, dets, iou_threshold=0.3, sigma=0.5, min_score=0.1, method=method, offset=offset)
-    return [indices, dets[:len(indices)]]
+    assert torch.equal(dets[:len(indices), :4], rows[indices])
+    return [torch.tensor(sorted(dets[:len(indices)].tolist()), dtype=inputs.dtype)]  # equal scores are in any order
 
 
 def roi_align(ops: Any, inputs: Inputs, count: int = 9, scale: float = 0.3, ratio: int = 0, aligned: bool = True,

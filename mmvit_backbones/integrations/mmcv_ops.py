@@ -26,7 +26,7 @@ try:
     import torch
     import torch.nn.functional as F
     from torch import Tensor
-    from torchvision.ops import RoIAlign, deform_conv2d
+    from torchvision.ops import deform_conv2d, roi_align
     from torchvision.ops import nms as torchvision_nms
 except ModuleNotFoundError as error:
     if __name__ != '__main__':
@@ -163,9 +163,10 @@ def roi_align_forward(input, rois, output, argmax_y, argmax_x, aligned_height, a
     """Writes averages of the maps ``input`` ``(B, C, H, W)`` to ``output`` ``(N, C, height, width)``."""
     if pool_mode == 0:
         raise_missing("roi_align_forward with pool_mode='max'")
-    if aligned and input.device.type == 'cpu' and not (sizes_of(rois, float32(spatial_scale)) >= 0).all():
+    if aligned and input.device.type == 'cpu' and not (rois[:, 3:] >= rois[:, 1:3]).all():
         raise RuntimeError('rois of RoIAlign have a negative width or height')  # which mmcv checks on CPUs alone
-    output.copy_(pool(input, rois, (aligned_height, aligned_width), float32(spatial_scale), sampling_ratio, aligned))
+    settings = (aligned_height, aligned_width), float32(spatial_scale), sampling_ratio, aligned
+    output.copy_(roi_align(input, rois, *settings))
 
 
 @in_own_dtype
@@ -173,23 +174,7 @@ def roi_align_backward(grad_output, rois, argmax_y, argmax_x, grad_input, aligne
                        sampling_ratio, pool_mode, aligned) -> None:
     """Adds the gradient of the maps to ``grad_input``; it does not depend on their values."""
     settings = (aligned_height, aligned_width), float32(spatial_scale), sampling_ratio, aligned
-    grad_input += gradients(lambda maps: pool(maps, rois, *settings), [grad_input], grad_output)[0]
-
-
-def sizes_of(rois: Tensor, scale: float) -> Tensor:
-    """Returns the heights and widths ``(N, 2)`` of regions on the maps, rounded as in mmcv's loops."""
-    return ((rois[:, 3:] * scale - 0.5) - (rois[:, 1:3] * scale - 0.5)).flip(1)
-
-
-def pool(maps: Tensor, rois: Tensor, size: tuple[int, int], scale: float, ratio: int, aligned: bool) -> Tensor:
-    output = RoIAlign(size, scale, ratio, aligned)(maps, rois)
-    if rois.dtype == torch.float64 and ratio <= 0:  # mmcv rounds to float32, before it counts the samples of a cell
-        cells = sizes_of(rois, scale).clamp(min=0 if aligned else 1) / rois.new_tensor(size)
-        for index in (cells.float().ceil() != cells.ceil()).any(1).nonzero()[:, 0]:
-            rows, columns = cells[index].float().ceil().int().tolist()
-            finer = RoIAlign((size[0] * rows, size[1] * columns), scale, 1, aligned)(maps, rois[index:index + 1])
-            output = output.index_put((index, ), F.avg_pool2d(finer, (rows, columns))[0])
-    return output
+    grad_input += gradients(lambda maps: roi_align(maps, rois, *settings), [grad_input], grad_output)[0]
 
 
 # ---- deformable convolutions and attention

@@ -340,15 +340,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Copies this file into mmcv's folder, or removes the copy, and prints what was done."""
     parser = argparse.ArgumentParser(description="Writes mmcv's operators in Python into mmcv's folder.")
     parser.add_argument('--remove', action='store_true', help='remove what this command wrote')
-    parser.add_argument('--force', action='store_true', help='also write over a file of others')
     args = parser.parse_args(arguments)
     try:
-        print(remove() if args.remove else write(find_folder(args.force)))
+        print(remove() if args.remove else write(find_folder()))
     except OSError as error:
         sys.exit(f'error: {error}')
 
 
-def find_folder(is_forced: bool) -> Path:
+def find_folder() -> Path:
     """Returns mmcv's folder; exits if the operators would not be used there, or others' files are there."""
     spec = importlib.util.find_spec('mmcv')
     if spec is None or spec.origin is None:
@@ -358,8 +357,8 @@ def find_folder(is_forced: bool) -> Path:
         sys.exit(f'error: mmcv has compiled operators: {compiled}; where they do not work, delete this file, and run '
                  'the command again')
     copy = folder / '_ext.py'
-    if copy.exists() and not is_ours(copy) and not is_forced:
-        sys.exit(f'error: {copy} is not from this command; --force replaces it')
+    if copy.exists() and not is_ours(copy):
+        sys.exit(f'error: {copy} is not from this command; delete it, and run the command again')
     return folder
 
 

@@ -176,7 +176,7 @@ print(len(mmcv.ops.nms(torch.tensor([[0., 0, 4, 4], [0, 0, 4, 4]]), torch.ones(2
 
 @pytest.mark.parametrize('change, words', [
     (lambda site: (site / 'mmcv' / f'_ext{EXTENSION_SUFFIXES[0]}').touch(), ['compiled']),
-    (lambda site: (site / 'mmcv' / '_ext.py').write_text('nms = None'), ['_ext.py', '--force']),
+    (lambda site: (site / 'mmcv' / '_ext.py').write_text('nms = None'), ['_ext.py', 'delete']),
     (lambda site: (site / 'mmcv' / '_ext.py').mkdir(), ['_ext.py'])])  # as where a folder cannot be written
 def test_operators_are_not_written_where_they_do_not_belong(change, words, site):
     change(site)

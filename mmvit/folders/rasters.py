@@ -54,9 +54,13 @@ class Seen(NamedTuple):
     labels: dict[Any, int] | None = None
 
     @property
+    def pixels(self) -> dict[Any, int]:
+        """Returns how many pixels have each label but the ignored one."""
+        return {label: count for label, count in (self.labels or {}).items() if label != self.raster.ignored}
+
+    @property
     def wrong_labels(self) -> list[int]:
-        return [label for label in self.labels or ()
-                if label != self.raster.ignored and not (0 <= label <= self.raster.last and label % 1 == 0)]
+        return [label for label in self.pixels if not (0 <= label <= self.raster.last and label % 1 == 0)]
 
 
 @dataclass
@@ -72,10 +76,13 @@ class Rasters:
         """Returns the rasters with a mask whose labels are known."""
         return [seen for seen in self.seen if seen.labels is not None]
 
-    @property
-    def labels(self) -> set:
-        """Returns the labels in all masks but for the ignored one."""
-        return {label for seen in self.decoded for label in seen.labels or () if label != seen.raster.ignored}
+    @cached_property
+    def pixels(self) -> Counter:
+        """Returns how many pixels of all masks have each label but the ignored one."""
+        counts: Counter = Counter()
+        for seen in self.seen:
+            counts.update(seen.pixels)
+        return counts
 
 
 def raster_problems(rasters: Sequence[Raster], is_evaluated: bool, names: Sequence[str] = (), is_full: bool = False
@@ -160,20 +167,16 @@ def _label_range(data: Rasters, i: int) -> str:
 
 def _missing_classes(data: Rasters) -> list[int]:
     is_known = len(data.decoded) == len(data.seen)
-    return [label for label in range(len(data.names) if is_known else 0) if label not in data.labels]
+    return [label for label in range(len(data.names) if is_known else 0) if label not in data.pixels]
 
 
 def _rare_classes(data: Rasters) -> list[int]:
-    masks, pixels = Counter(), Counter()
-    for seen in data.decoded:
-        known = {label: count for label, count in (seen.labels or {}).items() if label != seen.raster.ignored}
-        masks.update(known.keys())
-        pixels.update(known)
-    return rare(masks, pixels, range(len(data.names)))
+    masks = Counter(label for seen in data.seen for label in seen.pixels)
+    return rare(masks, data.pixels, range(len(data.names)))
 
 
 def _only_label(data: Rasters, i: int) -> str:
-    return f'{sorted(data.labels)}, e.g. {data.decoded[i].raster.mask}'
+    return f'{sorted(data.pixels)}, e.g. {data.decoded[i].raster.mask}'
 
 
 # A comment says what happens without the rule in OpenMMLab.
@@ -204,7 +207,7 @@ RASTER_RULES = [
          'warning', 'error', HALF, detail=_mask_sizes),
     # masks of 0 and 255 in place of 0 and 1 are learned as one class
     Rule('the same label in all masks', 'decoded',
-         lambda data: range(len(data.decoded) if data.names and len(data.labels) < 2 else 0),
+         lambda data: range(len(data.decoded) if data.names and len(data.pixels) < 2 else 0),
          'all masks have only the labels {detail}; pixel values must be class indices from 0, with at least two '
          'different classes', evaluation='', detail=_only_label),
     # a line too many in classes.txt, or labels from 1, give classes the names of others

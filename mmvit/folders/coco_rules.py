@@ -159,13 +159,6 @@ def _is_corners(coco: Coco) -> Any:
         & np.isnan(coco.mask_boxes[:, 0]) | _is_apart(coco) & fits)
 
 
-def _cause(coco: Coco, i: int) -> str:
-    """Returns the probable cause why a mask does not match its box."""
-    if isinstance(coco.annotations[i]['segmentation'], dict):
-        return "COCO's run lengths go column by column (order='F'), and begin with the number of zeros"
-    return f'perhaps: {SCALE}' if coco.mask_boxes[i].max() <= 1.01 else 'perhaps they are for another image size'
-
-
 def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Returns the IoU of corresponding boxes x1, y1, x2, y2 in two arrays (N, 4); NaN if a box has NaN."""
     inter = (np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])).clip(0).prod(1)
@@ -291,5 +284,6 @@ COCO_RULES = [
               None),
     # cocodataset/cocoapi#184, HumanSignal/label-studio#5899: masks that have nothing to do with the objects
     suspicion('polygons and run lengths that do not match their boxes', 'annotations', column(_is_apart),
-              f'segmentations of {THEM} do not match their boxes; {{detail}}', detail=_cause),
+              f'segmentations of {THEM} do not match their boxes; polygons have pixels of the image as it is (from 0 to '
+              f"1: {SCALE}), and run lengths go column by column (order='F'), and begin with the number of zeros"),
 ]

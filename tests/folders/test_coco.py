@@ -68,8 +68,8 @@ def row_by_row(annotation):
 
 @pytest.mark.parametrize('change, reason', [
     (to_corners, 'a box is x, y, width, height'), (to_corners_without_mask, 'a box is x, y, width, height'),
-    (shrink_mask, 'do not match their boxes; perhaps: multiply x by the width'),
-    (move_mask, 'do not match their boxes; perhaps they are for another image size'), (row_by_row, "order='F'"),
+    (shrink_mask, 'multiply x by the width'),
+    (move_mask, 'do not match their boxes; polygons have pixels'), (row_by_row, "order='F'"),
     (lambda annotation: annotation.update(segmentation=dict(size=[HEIGHT, WIDTH], counts=[0, WIDTH * HEIGHT])),
      'begin with the number of zeros'),
     (lambda annotation: annotation.update(bbox=[0.1, 0.1, 0.5, 0.5]), 'coordinates from 0 to 1')])

@@ -1,7 +1,5 @@
 """The work dir of a run, its locks, and the names of its logs."""
-import os
 import os.path as osp
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -20,17 +18,13 @@ from .locks import lock_file
 LOCK, TAKEN = '.lock', '.taken'
 
 
-def describe_process() -> str:
-    return f'process {os.getpid()} on {socket.gethostname()}'
-
-
 def lock_work_dir(work_dir: str) -> AbstractContextManager:
     """Creates the work dir, and locks it until this process ends or the context ends that is returned.
 
     Raises:
-        UsageError: If the work dir cannot be written or is in use, or its ``.lock`` is not a file of its own.
+        UsageError: If the work dir cannot be written or is in use.
     """
-    return lock_file(osp.join(work_dir, LOCK), describe_process())
+    return lock_file(osp.join(work_dir, LOCK))
 
 
 def holds_training(work_dir: str) -> bool:
@@ -71,13 +65,9 @@ def reserve_work_dir(work_dir: str, resume: str | bool = False) -> Iterator[None
         resume (str | bool): Whether a training in it is to go on, or its checkpoint or folder. Defaults to False.
 
     Raises:
-        UsageError: If the folder cannot be written or is in use, or holds a training that is not to go on.
+        UsageError: If the folder cannot be written or is taken, or holds a training that is not to go on.
     """
-    lock = osp.join(work_dir, LOCK)
-    with lock_file(osp.join(work_dir, TAKEN), describe_process()):
-        if osp.lexists(lock):
-            with lock_file(lock):  # no run may be going on
-                pass
+    with lock_file(osp.join(work_dir, TAKEN)):
         if not resume:
             check_new(work_dir)
         yield

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..fine_tuning import FIELDS
-from ..utils.limits import SEED, SIDE, Limits
+from ..utils.limits import SEED, Limits
 
 
 def new_parser(description: str | None) -> argparse.ArgumentParser:
@@ -104,21 +104,6 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
                              'KEY="[1,2]"')
 
 
-class ImageSize(argparse.Action):
-    """Accepts N or H W; with ``const``, N stands for N N."""
-
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
-                 values: Any, option_string: str | None = None) -> None:
-        if len(values) > 2:
-            raise argparse.ArgumentError(self, f'must be N or H W, got {" ".join(map(str, values))}')
-        setattr(namespace, self.dest, list(values) * (2 if self.const and len(values) == 1 else 1))
-
-
-def add_size_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--size``, one or two sides in pixels; one side means a square."""
-    parser.add_argument('--size', type=SIDE, nargs='+', action=ImageSize, const=True, metavar='PIXELS')
-
-
 def add_fine_tuning_arguments(parser: Any, names: Sequence[str]) -> None:
     """Adds the options for fields of :class:`~mmvit.recipes.FineTuning`."""
     groups: dict[str, Any] = {}
@@ -130,8 +115,8 @@ def add_fine_tuning_arguments(parser: Any, names: Sequence[str]) -> None:
         if FIELDS[name].default is False:
             place.add_argument(option, *filter(None, [about.get('alias')]), action='store_const', const=True)
             continue
-        several = dict(nargs='+', action=ImageSize, const=False) if about.get('is_several') else {}
-        place.add_argument(option, type=about['limits'], metavar=about.get('metavar'), **several)
+        several = '+' if about.get('is_several') else None
+        place.add_argument(option, type=about['limits'], metavar=about.get('metavar'), nargs=several)
         if without := about.get('without'):
             place.add_argument(f'--no-{name}', dest=name, action='store_const', const=False, help=without)
 

@@ -21,8 +21,8 @@ from argparse import ArgumentParser, Namespace
 
 from ..configs.precisions import PRECISIONS
 from ..naming import list_kinds
-from ..utils.limits import COUNT, Limits
-from .arguments import add_size_argument, given_options, new_parser
+from ..utils.limits import COUNT, SIDE, Limits
+from .arguments import given_options, new_parser
 from .docstrings import with_help
 
 
@@ -31,7 +31,7 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('networks', nargs='+', help=list_kinds('benchmark'))
     parser.add_argument('--baseline')
     parser.add_argument('--dense', action='store_const', const=True)
-    add_size_argument(parser)
+    parser.add_argument('--size', type=SIDE, nargs='+', metavar='PIXELS')
     parser.add_argument('--batch-size', type=COUNT)
     parser.add_argument('--repeats', type=COUNT)
     parser.add_argument('--threads', type=Limits(1, 1024))

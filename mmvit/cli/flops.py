@@ -10,14 +10,15 @@ prediction for an image is counted.
 """
 from argparse import ArgumentParser, Namespace
 
-from .arguments import add_size_argument, given_options, new_parser
+from ..utils.limits import SIDE
+from .arguments import given_options, new_parser
 from .docstrings import with_help
 
 
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument('networks', nargs='+')
-    add_size_argument(parser)
+    parser.add_argument('--size', type=SIDE, nargs='+', metavar='PIXELS')
     parser.add_argument('--backbone', dest='task', action='store_const', const='backbone',
                         help='count only the backbone, with all its feature maps')
     return with_help(parser, 'measuring.flops.count_flops')

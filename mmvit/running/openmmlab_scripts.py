@@ -26,9 +26,8 @@ TESTING = 'model', 'test_dataloader', 'test_cfg', 'test_evaluator'
 
 
 def training_config(config: str | Config | RunFolder, *, work_dir: str | None = None, resume: str | bool = False,
-                    precision: str | None = None, auto_scale_lr: bool = False,
-                    cfg_options: Mapping[str, Any] | None = None, launcher: str = 'none',
-                    given: Mapping[str, Any] = MappingProxyType({}), **shorthands) -> Config:
+                    precision: str | None = None, cfg_options: Mapping[str, Any] | None = None,
+                    launcher: str = 'none', given: Mapping[str, Any] = MappingProxyType({}), **shorthands) -> Config:
     """Returns the config that ``tools/train.py`` of the config's framework hands to the runner.
 
     Args:
@@ -41,7 +40,6 @@ def training_config(config: str | Config | RunFolder, *, work_dir: str | None = 
         precision (str | None): Mixed precision in 'float16', or as in OpenMMLab's scripts the ``dtype`` of the config's
             ``optim_wrapper``; in 'bfloat16'; or 'float32'. Defaults to None: the config's, or that of this machine
             where the config's list ``of_machine`` has it.
-        auto_scale_lr (bool): Whether to scale the learning rate by the batch size. Defaults to False.
         cfg_options (Mapping | None): Settings that replace the config's, such as ``{'train_cfg.max_epochs': 1}``.
         launcher (str): Launcher that started the processes: 'none', 'pytorch', 'slurm' or 'mpi'.
         given (Mapping): Arguments of :func:`fine_tune` that were given to go on with a training. Defaults to none.
@@ -65,10 +63,6 @@ def training_config(config: str | Config | RunFolder, *, work_dir: str | None = 
         checkpoint = resumed_checkpoint(cfg.work_dir, resume)
         cfg.resume = checkpoint is not None
         cfg.load_from = checkpoint if cfg.resume else cfg.get('load_from')
-    if auto_scale_lr:
-        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-            raise UsageError(f'auto_scale_lr needs auto_scale_lr.base_batch_size, which {cfg.filename} does not set')
-        cfg.auto_scale_lr.enable = True
     if framework.APPLIES_OPTIONS_LAST:
         merge_options(cfg, cfg_options)
     framework.set_loaders(cfg, LOADERS, persistent_workers=True)
@@ -161,13 +155,15 @@ def testing_config(config: str | Config, checkpoint: str, *, work_dir: str | Non
 
 
 def shorthand_options(cfg: Config, *, seed: int | None = None, data_root: str | None = None,
-                      compile: bool = False, tensorboard: bool = False, wandb: bool = False) -> dict[str, Any]:
+                      auto_scale_lr: bool = False, compile: bool = False, tensorboard: bool = False,
+                      wandb: bool = False) -> dict[str, Any]:
     """Returns the ``cfg_options`` that a few short options stand for.
 
     Args:
         cfg (Config): Config that the options are for.
         seed (int | None): ``randomness.seed``.
         data_root (str | None): ``data_root`` of all data sets, also in the paths of evaluators.
+        auto_scale_lr (bool): Whether to scale the learning rate by the batch size.
         compile (bool): Compile the backbone's blocks for training, or the whole backbone of another library
             (``CompileHook``).
         tensorboard, wandb (bool): Log to TensorBoard or Weights & Biases, too.
@@ -180,6 +176,8 @@ def shorthand_options(cfg: Config, *, seed: int | None = None, data_root: str | 
         options['randomness.seed'] = seed
     if data_root is not None:
         options |= _root_options(cfg, data_root)
+    if auto_scale_lr:
+        options['auto_scale_lr.enable'] = True
     hooks = cfg.get('custom_hooks') or []
     if compile and not any(type_name(hook) == 'CompileHook' for hook in hooks):
         options['custom_hooks'] = [*hooks, dict(type='CompileHook')]

@@ -70,8 +70,6 @@ def test_options_that_a_config_cannot_follow():
         training.testing_config(MASKS, 'a.pth', out='out.json')
     with raises(UsageError, 'tta', '--show-dir'):
         training.testing_config(str(TINY), 'a.pth', tta=True, show_dir='drawn')
-    with raises(UsageError, 'auto_scale_lr.base_batch_size', str(TINY)):
-        training_config(str(TINY), auto_scale_lr=True, cfg_options={'auto_scale_lr': {}})
 
 
 def test_test_time_augmentation_replaces_the_pipeline_of_the_test():

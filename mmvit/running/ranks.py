@@ -8,9 +8,10 @@ from contextlib import contextmanager
 import torch
 from mmengine.config import Config
 
-from mmvit_backbones.errors import UsageError, first_line
+from mmvit_backbones.errors import UsageError
 
 from ..utils.devices import check_number_of_processes, gpu_of_process, number_of_accelerators, use_own_gpu
+from ..utils.faults import named
 
 
 @contextmanager
@@ -84,7 +85,10 @@ def set_ranks(launcher: str) -> None:
         os.environ.update(RANK=os.environ['SLURM_PROCID'], WORLD_SIZE=os.environ['SLURM_NTASKS'],
                           LOCAL_RANK=os.environ['SLURM_LOCALID'])
         if 'MASTER_ADDR' not in os.environ:
-            os.environ['MASTER_ADDR'] = first_host(os.environ.get('SLURM_NODELIST', ''))
+            with named('launcher slurm, which asks scontrol for the environment variable MASTER_ADDR,'):
+                command = ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']]
+                names = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+                os.environ['MASTER_ADDR'] = names.split()[0]  # of the first machine
         # Jobs on the same node need different ports.
         os.environ.setdefault('MASTER_PORT', str(20000 + int(os.environ['SLURM_JOB_ID']) % 10000))
     if launcher == 'mpi' and 'OMPI_COMM_WORLD_RANK' in os.environ:
@@ -95,14 +99,3 @@ def set_ranks(launcher: str) -> None:
         if os.environ['WORLD_SIZE'] == os.environ['LOCAL_WORLD_SIZE']:  # else it must be set to the first machine
             os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
         os.environ.setdefault('MASTER_PORT', '29500')
-
-
-def first_host(nodes: str) -> str:
-    """Returns the first machine of Slurm's list; raises UsageError if Slurm does not tell it."""
-    command = ['scontrol', 'show', 'hostnames', nodes]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
-    except (OSError, subprocess.CalledProcessError, IndexError) as error:
-        reason = (getattr(error, 'stderr', '') or '').strip() or first_line(error)
-        raise UsageError(f'launcher slurm: {" ".join(command)} does not name the first machine ({reason}); set the '
-                         'environment variable MASTER_ADDR') from error

@@ -34,7 +34,7 @@ def holds_training(work_dir: str) -> bool:
 
 
 def folder_of_mistakes(work_dir: str) -> str:
-    """Returns where a test writes mistakes: in the work dir of a training to ``test``, as its own are of its training."""
+    """Returns where a test writes mistakes: to ``test`` in the work dir of a training, whose own files stay."""
     return osp.join(work_dir, 'test') if holds_training(work_dir) else work_dir
 
 

@@ -19,7 +19,9 @@ from pycocotools.coco import COCO as Annotations
 from pycocotools.cocoeval import COCOeval
 from runs import be_one_of, in_processes
 from sklearn.metrics import confusion_matrix, log_loss
+from subcommands import call
 from tiny_configs import TINY_CONFIGS
+from tiny_exports import box_file
 
 from mmvit import running
 from mmvit.frameworks.building import use_framework
@@ -288,6 +290,22 @@ def test_a_training_writes_its_best_validation(tmp_path):
 
 def runner_best(run: str) -> dict:
     return recorded_best(info_of(read_file(last_of(Path(run, LAST)))))
+
+
+@pytest.mark.slow
+def test_an_exported_detector_has_the_score_of_its_test(tmp_path, capsys):
+    pytest.importorskip('onnx')
+    cfg = recipe(tmp_path, 'coco_folder', dict(type='ResT', **TINY_CONFIGS['ResT']), boxes_only=True)
+    cfg.test_dataloader.dataset.indices = 4
+    save(cfg)
+    coco = Annotations(FILE)
+    ids = coco.getCatIds()
+    first, = coco.loadAnns(coco.getAnnIds(coco.getImgIds()[:1])[:1])
+    x, y, width, height = first['bbox']
+    file = box_file(tmp_path, [coco.cats[number]['name'] for number in ids], ids.index(first['category_id']), 0.62,
+                    [x, y, x + width, y + height])
+    call('test', cfg.filename, file)
+    assert '--score-thr 0.62' in capsys.readouterr().out
 
 
 def test_of_many_classes_the_pairs_are_drawn():

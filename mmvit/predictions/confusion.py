@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from .fonts import default_font
+from .fonts import default_font, font_for
 from .results import MIN_DRAWING, Result, written
 
 if TYPE_CHECKING:
@@ -51,19 +51,24 @@ def draw_confusion(matrix: np.ndarray, classes: Sequence[str], outside: Sequence
     return figure
 
 
-def draw_pairs(pairs: Sequence[tuple[Sequence[Result], str]], title: str) -> Image.Image:
-    """Draws truths beside predictions, each pair below a line about it, in two columns."""
-    letters, width = ImageFont.truetype(default_font(), SIZE), 2 * (MIN_DRAWING + GAP)
-    drawings = [[ImageOps.contain(drawing, (MIN_DRAWING, MIN_DRAWING))
-                 for drawing in (truth.draw(has_scores=False), found.draw())] for (truth, found), _ in pairs]
-    height = max(drawing.height for drawing, _ in drawings) + 2 * SIZE + GAP
-    image = Image.new('RGB', (2 * width, 2 * SIZE + math.ceil(len(pairs) / 2) * height), 'white')
+def draw_results(drawn: Sequence[tuple[Sequence[Result], str]], title: str) -> Image.Image:
+    """Draws the results of each image side by side, of which the last one has scores, below two lines about it."""
+    step, side = MIN_DRAWING + GAP, len(drawn[0][0])
+    drawings = [[ImageOps.contain(result.draw(has_scores=result is results[-1]), (MIN_DRAWING, MIN_DRAWING))
+                 for result in results] for results, _ in drawn]
+    height = max(drawing.height for part in drawings for drawing in part) + 4 * SIZE
+    image = Image.new('RGB', (GAP + 4 * step, 2 * SIZE + math.ceil(side * len(drawn) / 4) * height), 'white')
     draw = ImageDraw.Draw(image)
-    draw.text((GAP, GAP), title, 'black', letters)
-    for number, (_, text) in enumerate(pairs):
-        x, y = GAP + number % 2 * width, 2 * SIZE + number // 2 * height
-        draw.rectangle([x, y, *image.size], 'white')  # over a long line of the pair at the left
-        draw.text((x, y + GAP), text, 'black', letters)
-        for side, drawing in enumerate(drawings[number]):
-            image.paste(drawing, (x + side * (MIN_DRAWING + GAP // 2), y + 2 * SIZE))
+    draw.text((GAP, GAP), title, 'black', letters_for(title))
+    for number, (part, (_, text)) in enumerate(zip(drawings, drawn)):
+        row, column = divmod(side * number, 4)
+        x, y = GAP + column * step, 2 * SIZE + row * height
+        draw.rectangle([x, y, *image.size], 'white')  # over a long line of the image at the left
+        draw.text((x, y + GAP), text, 'black', letters_for(text))
+        for place, drawing in enumerate(part):
+            image.paste(drawing, (x + place * step, y + 4 * SIZE - GAP))
     return image
+
+
+def letters_for(text: str) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(font_for(text) or default_font(), SIZE)

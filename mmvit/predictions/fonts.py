@@ -18,7 +18,7 @@ def font_for(text: str) -> str | None:
             return path
     _without_font.append(text)
     if len(_without_font) == 1:
-        print_log(f'no font of this system has the characters of the class {text!r}; such classes are drawn as '
+        print_log(f'no font of this system has the characters of {text!r}; classes with such names are drawn as '
                   'numbers; install a font that has them, e.g. the package fonts-noto-cjk for Chinese, Japanese and '
                   'Korean', 'current', logging.WARNING)
     return None

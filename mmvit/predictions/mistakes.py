@@ -2,11 +2,11 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from mmengine.config import Config
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.logging import MessageHub
@@ -18,12 +18,13 @@ from ..frameworks import task_of
 from ..frameworks.tasks import CLASSIFIER, DETECTOR
 from ..utils.faults import quiet
 from ..utils.shell import short_path
-from .confusion import draw_confusion, draw_pairs
+from .confusion import draw_confusion, draw_results
 from .results import MIN_DRAWING, SCORE_THR, Classification, Detection, Segmentation, palette_of, write_table
 
 FILES = 'mistakes.jpg', 'mistakes.csv', 'confusion.png', 'confusion.csv'
 SHOWN = 12  # images in the picture
 IOU = 0.5  # of boxes that match
+LEFT_OUT = -1  # of boxes: those on a crowd, and those of lower scores
 SCORE = 'score_thr'  # key in MMEngine's message hub, and so in checkpoints, of a detector's score
 
 
@@ -35,9 +36,9 @@ class Row:
         path (str): The image.
         error (tuple[float, ...]): How wrong the model is; the first number is 0 without an error.
         values (tuple): What the table says.
-        cells (np.ndarray): Labels of the truth and of the prediction, and how often they meet, integers ``(N, 3)``.
-        outputs (Sequence[dict]): Fields of the results for the truth and the prediction; none if other images have more
-            errors.
+        cells (np.ndarray): Numbers of cells of the matrix, and what is counted in them, ``(2, N)``.
+        outputs (Sequence[dict]): Fields of the results that are drawn: the truth, if it is drawn, and the prediction.
+            None if other images have more errors.
     """
 
     path: str
@@ -76,6 +77,11 @@ class Mistakes(BaseMetric):
     def classes(self) -> list[str]:
         return list((self.dataset_meta or {})['classes'])
 
+    @property
+    def side(self) -> int:
+        """Returns the number of rows and columns of the matrix."""
+        return len(self.classes) + bool(self.outside)
+
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         rows = [self.compare(sample) if self.truth in sample else None for sample in data_samples]
         self.worst = sort_rows([*rows, *(self.worst if self.results else ())])[:SHOWN]
@@ -97,28 +103,28 @@ class Mistakes(BaseMetric):
                 file.unlink(missing_ok=True)
             self.lines = ['mistakes    no image with an error'] if self.rows else []
             return
-        side, title = len(self.classes) + bool(self.outside), f'{source}{self.about}'
-        truths, found, counts = np.concatenate([row.cells for row in self.rows]).T
-        matrix = np.bincount(truths * side + found, counts, side**2).astype(int).reshape(side, side)
+        title, places = f'{source}{self.about}', '; truth left, prediction right' if len(shown[0].outputs) > 1 else ''
+        cells, counts = np.concatenate([row.cells for row in self.rows], 1)
+        matrix = np.bincount(cells, counts, self.side**2).astype(int).reshape(self.side, self.side)
         write_table(files[1], [('image', *self.columns), *((row.path, *row.values) for row in self.rows)])
         write_table(files[3], [('truth / prediction', *self.classes, *self.outside[:1]),
                                *zip([*self.classes, *self.outside[1:]], *matrix.T)])
         with replaced_when_complete(files[0]) as part:
-            draw_pairs([self.results_of(row) for row in shown], f'{title}: the {len(shown)} of {len(self.rows)} images '
-                       'with the most errors; truth left, prediction right').save(part, quality=90)
+            draw_results([self.results_of(row) for row in shown], f'{title}: the {len(shown)} of {len(self.rows)} '
+                         f'images with the most errors{places}').save(part, quality=90)
         with replaced_when_complete(files[2]) as part:
             draw_confusion(matrix, self.classes, self.outside, title).savefig(part, bbox_inches='tight')
         names = [short_path(str(file)) for file in files]
         self.lines = [f'mistakes    {names[0]}{self.about}; all images: {names[1]}', f'confusion   {names[2]}']
 
     def results_of(self, row: Row) -> tuple[list, str]:
-        """Returns the results of the truth and of the prediction in an image, and a line about it."""
+        """Returns the results of an image that are drawn, and two lines about it."""
         image = read_rgb(row.path)
         if self.kind is Segmentation:
             image = image.resize(row.outputs[0]['segmentation'].shape[::-1])
         about = row.path, np.array(image), self.classes, palette_of(self.dataset_meta or {})
         text = ', '.join(f'{column} {value}' for column, value in zip(self.columns, row.values))
-        return [self.kind(*about, **fields) for fields in row.outputs], f'{Path(row.path).name}: {text}'
+        return [self.kind(*about, **fields) for fields in row.outputs], f'{Path(row.path).name}\n{text}'
 
 
 class ClassMistakes(Mistakes):
@@ -133,8 +139,7 @@ class ClassMistakes(Mistakes):
         found, loss = int(best[0]), -math.log(max(scores[truth], np.finfo(np.float32).tiny))
         return Row(sample['img_path'], (found != truth, loss),
                    (self.classes[truth], self.classes[found], round(float(scores[found]), 4), round(loss, 4)),
-                   np.array([[truth, found, 1]]),
-                   [dict(labels=np.array([truth]), scores=np.ones(1)), dict(labels=best, scores=scores[best])])
+                   np.array([[self.side * truth + found], [1]]), [dict(labels=best, scores=scores[best])])
 
 
 class SegmentMistakes(Mistakes):
@@ -144,17 +149,18 @@ class SegmentMistakes(Mistakes):
     columns = 'mIoU, %', 'wrong pixels, %'
 
     def compare(self, sample: dict) -> Row | None:
-        side, found = len(self.classes), sample['pred_sem_seg']['data'].squeeze(0)
+        found = sample['pred_sem_seg']['data'].squeeze(0)
         truth = sample['gt_sem_seg']['data'].squeeze(0).to(found)
-        counts = (side * truth + found)[truth != IGNORED].bincount(minlength=side**2).reshape(side, side).cpu().numpy()
-        if not counts.any():
+        cells = (self.side * truth + found)[truth != IGNORED].bincount(minlength=self.side**2).cpu().numpy()
+        if not cells.any():
             return None
+        counts = cells.reshape(self.side, self.side)
         hits, pixels = counts.diagonal(), counts.sum(1)
         iou = float((hits / np.maximum(pixels + counts.sum(0) - hits, 1))[pixels > 0].mean())
         step = max(1, int(math.sqrt(found.numel()) / MIN_DRAWING))  # of pixels, as many as are drawn
         return Row(sample['img_path'], (1 - iou, ),
                    (round(100 * iou, 2), round(100 * float(1 - hits.sum() / pixels.sum()), 2)),
-                   np.stack([*counts.nonzero(), counts[counts > 0]], 1).astype(np.int32),
+                   np.stack([cells.nonzero()[0], cells[cells > 0]]).astype(np.int32),
                    [dict(segmentation=labels[::step, ::step].byte().cpu().numpy()) for labels in (truth, found)])
 
 
@@ -178,55 +184,76 @@ class ObjectMistakes(Mistakes):
             self.results.append((sample['img_path'], *(found[key] for key in ('img_id', 'labels', 'scores', 'bboxes'))))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        coco, objects, boxes = self.coco._coco_api, {}, {}
+        coco = self.coco._coco_api
         categories = coco.get_cat_ids(cat_names=self.classes)
-        for _, image, *columns in results:
-            objects[image] = [each for each in coco.imgToAnns[image]
-                              if each['category_id'] in categories and not each.get('iscrowd')]
-            boxes[image] = [dict(image_id=image, category_id=categories[label], score=round(score, 6),
-                                 bbox=[x1, y1, x2 - x1, y2 - y1])
-                            for label, score, (x1, y1, x2, y2) in zip(*(values.tolist() for values in columns))]
-        found = match(coco, list(chain(*boxes.values())), list(objects), categories)
-        threshold = best_score(found, sum(map(len, objects.values())))
+        paths, images, *columns = zip(*results)
+        labels, scores, sides = map(np.concatenate, columns)
+        ends = np.cumsum([len(part) for part in columns[0]])
+        objects = [coco.loadAnns(coco.getAnnIds([image], categories, iscrowd=False)) for image in images]
+        x, y, right, bottom = sides.astype(float).T
+        matches = match(coco, np.column_stack([np.repeat(images, np.diff(ends, prepend=0)), x, y, right - x, bottom - y,
+                                               scores, np.array(categories)[labels]]), images, categories)
+        counts = matches != LEFT_OUT
+        threshold = best_score(scores[counts], matches[counts] > 0, sum(map(len, objects)))
+        counts &= scores >= np.float32(threshold)
         MessageHub.get_current_instance().update_info(SCORE, threshold)
         self.about = f' (--score-thr {threshold:g})'
-        labels = {category: label for label, category in enumerate(categories)}
-        return super().compute_metrics([
-            compare_boxes(path, objects[image], [box for box in boxes[image] if 'object' in box
-                                                 and box['score'] >= threshold], labels)
-            for path, image, *_ in results])
+        rows, worst = [], []
+        for path, truths, part in zip(paths, objects, np.split(np.arange(len(matches)), ends[:-1])):
+            part = part[counts[part]]
+            found = dict(labels=labels[part], scores=scores[part], boxes=sides[part])
+            rows.append(compare_boxes(path, truths, categories, found, matches[part]))
+            worst = sort_rows([*worst, rows[-1]])[:SHOWN]
+        return super().compute_metrics(rows)
 
 
-def compare_boxes(path: str, objects: list[dict], boxes: list[dict], labels: dict[int, int]) -> Row:
-    """Returns the row of an image, of its objects and the boxes that count; ``labels`` are those of categories."""
-    from pycocotools.mask import iou
-    partners = {box['object']: box for box in boxes if box['object']}
-    lost = [each for each in objects if each['id'] not in partners]
-    rest = [box for box in boxes if not box['object']]
-    first, second = (np.array([each['bbox'] for each in part], float) for part in (rest, lost))
-    overlaps = np.asarray(iou(first, second, [0] * len(lost)))
+def match(coco: Any, boxes: np.ndarray, images: Sequence[int], categories: list[int]) -> np.ndarray:
+    """Returns the id of the object that each box matches in pycocotools, 0 without one; ``LEFT_OUT`` on a crowd."""
+    from pycocotools.cocoeval import COCOeval
+    matches = np.full(len(boxes), LEFT_OUT)
+    if not len(boxes):
+        return matches
+    with quiet():
+        evaluation = COCOeval(coco, coco.loadRes(boxes), 'bbox')
+        evaluation.params.imgIds, evaluation.params.catIds = list(images), categories
+        evaluation.params.iouThrs, evaluation.params.maxDets = np.array([IOU]), [len(boxes)]
+        evaluation.params.areaRng = [[0, math.inf]]
+        evaluation.evaluate()
+    for each in filter(None, evaluation.evalImgs):
+        matches[np.array(each['dtIds'], int) - 1] = np.where(each['dtIgnore'][0], LEFT_OUT, each['dtMatches'][0])
+    return matches
+
+
+def best_score(scores: np.ndarray, is_found: np.ndarray, objects: int) -> float:
+    """Returns the score, in hundredths, from which on the F1 of boxes is best, or the default if none is found."""
+    levels = [*np.linspace(0, 1, 101, dtype=np.float32), math.inf]
+    found, kept = (np.histogram(part, levels)[0][::-1].cumsum() for part in (scores[is_found], scores))
+    return float(100 - (found / (kept + objects)).argmax()) / 100 if found.any() else SCORE_THR
+
+
+def compare_boxes(path: str, objects: list[dict], categories: list[int], boxes: dict[str, np.ndarray],
+                  matches: np.ndarray) -> Row:
+    """Returns the row of an image, of its objects and of the boxes that count, with what they match."""
+    from torchvision.ops import box_iou
+    sides = np.array([each['bbox'] for each in objects], float).reshape(-1, 4)
+    sides[:, 2:] += sides[:, :2]
+    truth = dict(labels=np.array([categories.index(each['category_id']) for each in objects], int),
+                 scores=np.ones(len(objects)), boxes=sides)
+    ids, nothing = np.array([each['id'] for each in objects], int), len(categories)
+    rest, lost = (matches == 0).nonzero()[0], (~np.isin(ids, matches)).nonzero()[0]
+    overlaps = box_iou(torch.from_numpy(boxes['boxes'][rest]), torch.from_numpy(sides[lost])).numpy()
     while overlaps.size and overlaps.max() >= IOU:  # of other classes, those that overlap most first
         box, other = np.unravel_index(overlaps.argmax(), overlaps.shape)
-        rest[box]['object'] = lost[other]['id']
-        partners[lost[other]['id']] = rest[box]
+        matches[rest[box]] = ids[lost[other]]
         overlaps[box], overlaps[:, other] = 0, 0
-    nothing, false = dict(category_id=None), [box for box in boxes if not box['object']]
-    pairs = [*((each, partners.get(each['id'], nothing)) for each in objects), *((nothing, box) for box in false)]
-    cells = np.array([(*(labels.get(each['category_id'], len(labels)) for each in pair), 1) for pair in pairs], int)
-    cells = cells.reshape(-1, 3)
-    found = int((cells[:, 0] == cells[:, 1]).sum())
-    return Row(path, (len(cells) - found, sum(box['score'] for box in false)),
-               (found, len(partners) - found, len(objects) - len(partners), len(false),
-                round(2 * found / max(len(objects) + len(boxes), 1), 4)), cells,
-               [fields_of(part, labels) for part in (objects, boxes)])
-
-
-def fields_of(boxes: list[dict], labels: dict[int, int]) -> dict[str, np.ndarray]:
-    """Returns the fields of a result; objects have no score."""
-    sides = np.array([box['bbox'] for box in boxes], float).reshape(-1, 4)
-    sides[:, 2:] += sides[:, :2]
-    return dict(labels=np.array([labels[box['category_id']] for box in boxes], int),
-                scores=np.array([box.get('score', 1.) for box in boxes]), boxes=sides)
+    labels, is_false = dict(zip(matches.tolist(), boxes['labels'])), matches == 0
+    truths = np.append(truth['labels'], np.full(is_false.sum(), nothing))
+    found = np.append([labels.get(number, nothing) for number in ids.tolist()], boxes['labels'][is_false]).astype(int)
+    hits, missed, false = ((truths == found).sum(), (found == nothing).sum(), is_false.sum())
+    return Row(path, (len(truths) - hits, boxes['scores'][is_false].sum()),
+               (hits, len(truths) - hits - missed - false, missed, false,
+                round(2 * hits / max(len(objects) + len(matches), 1), 4)),
+               np.stack(np.unique((nothing + 1) * truths + found, return_counts=True)), [truth, boxes])
 
 
 def add_mistakes(cfg: Config, evaluator: Evaluator) -> Mistakes | None:
@@ -234,11 +261,11 @@ def add_mistakes(cfg: Config, evaluator: Evaluator) -> Mistakes | None:
 
     None for other configs, for test-time augmentation, and without labels.
     """
-    if 'recipe' not in cfg or 'module' in cfg.model:
+    metrics = [getattr(each, 'metric', each) for each in evaluator.metrics]
+    if 'recipe' not in cfg or 'module' in cfg.model or any(getattr(each, 'format_only', False) for each in metrics):
         return None
-    task, metrics = task_of(cfg), [getattr(each, 'metric', each) for each in evaluator.metrics]
-    of_boxes = [each for each in metrics if getattr(each, '_coco_api', None)]
-    if any(getattr(each, 'format_only', False) for each in metrics) or task == DETECTOR and not of_boxes:
+    task, of_boxes = task_of(cfg), [each for each in metrics if getattr(each, '_coco_api', None)]
+    if task == DETECTOR and not of_boxes:
         return None
     if task == DETECTOR:
         found: Mistakes = ObjectMistakes(of_boxes[0])
@@ -246,29 +273,3 @@ def add_mistakes(cfg: Config, evaluator: Evaluator) -> Mistakes | None:
         found = ClassMistakes() if task == CLASSIFIER else SegmentMistakes()
     evaluator.metrics.append(found)
     return found
-
-
-def match(coco: Any, boxes: list[dict], images: list[int], categories: list[int]) -> list[dict]:
-    """Returns boxes that count, with the ids of the objects that they match in pycocotools as ``object``, or 0."""
-    from pycocotools.cocoeval import COCOeval
-    if not boxes:
-        return []
-    with quiet():
-        evaluation = COCOeval(coco, coco.loadRes(boxes), 'bbox')
-        evaluation.params.imgIds, evaluation.params.catIds = images, categories
-        evaluation.params.iouThrs, evaluation.params.maxDets = np.array([IOU]), [len(boxes)]
-        evaluation.params.areaRng = [[0, math.inf]]
-        evaluation.evaluate()
-    for each in filter(None, evaluation.evalImgs):
-        for number, found, is_ignored in zip(each['dtIds'], each['dtMatches'][0], each['dtIgnore'][0]):
-            if not is_ignored:
-                boxes[number - 1]['object'] = int(found)
-    return [box for box in boxes if 'object' in box]
-
-
-def best_score(boxes: list[dict], objects: int) -> float:
-    """Returns the score, in hundredths, from which on the F1 of boxes is best, or the default if none is found."""
-    steps = np.array([int(100 * box['score'] + 1e-5) for box in boxes], int)
-    is_found = np.array([box['object'] > 0 for box in boxes], bool)
-    found, kept = (np.bincount(part, minlength=101)[::-1].cumsum() for part in (steps[is_found], steps))
-    return float(100 - (found / (kept + objects)).argmax()) / 100 if found.any() else SCORE_THR

@@ -137,11 +137,12 @@ def saved_config(source: str, remedy: str) -> tuple[Path, str, dict[str, Any]]:
     folder = Path(source) if osp.isdir(source) else Path(source).parent
     places = () if '://' in source else sorted(folder.glob('*.py'))
     files = [file for file in places if file.is_file() and os.access(file, os.R_OK)]
-    read = {file: read_values(file.read_bytes()) for file in files}
+    texts = {file: file.read_bytes() for file in files}
+    read = {file: read_values(text) for file, text in texts.items()}
     found = [(file, values) for file, (values, other) in read.items() if other is None]
     if len(found) == 1:
         (file, values), = found
-        return file, file.read_text(encoding='utf-8-sig', errors='replace'), values
+        return file, texts[file].decode('utf-8-sig', errors='replace'), values
     state = 'are several configs' if found else 'is no config'
     names = [f'{file.name} has more in line {other}' if other else file.name for file, (_, other) in read.items()]
     raise UsageError(f'there {state} of values alone in {source} or beside it ({", ".join(names) or "no file"}); pass '

@@ -17,7 +17,7 @@ from mmengine.registry import INFERENCERS, Registry
 import mmvit_backbones
 from mmvit_backbones.errors import first_line
 
-from ..frameworks.building import FRAMEWORKS, import_quietly
+from ..frameworks.building import FRAMEWORKS, import_quietly, is_installed
 from ..utils.faults import quiet
 
 # Keys whose values MMEngine and the frameworks look up in a registry.
@@ -46,7 +46,7 @@ def read_saved_config(file: Path, text: str, values: dict[str, Any], keeps_start
     settings = without_start(values)
     scope = settings.get('default_scope')
     try:
-        if isinstance(scope, str) and scope.isidentifier() and find_spec(scope):
+        if is_installed(scope):
             if scope not in FRAMEWORKS:
                 check_place(scope, file.parent)
             with quiet():

@@ -18,14 +18,17 @@ from ..utils.faults import named, quiet
 from .tasks import FRAMEWORKS
 
 
+def is_installed(scope: Any) -> bool:
+    """Returns whether the ``default_scope`` of a config is an installed package."""
+    return isinstance(scope, str) and scope.isidentifier() and find_spec(scope) is not None
+
+
 def check_scope(cfg: Config) -> None:
     """Raises UsageError if the ``default_scope`` of a config is no installed package with a registry."""
     scope = cfg.get('default_scope')
-    if not isinstance(scope, str) or not scope.isidentifier():
-        raise UsageError(f'config {cfg.filename}: default_scope must be a package with a registry, such as '
-                         f'{", ".join(FRAMEWORKS)}, got {scope!r}')
-    if find_spec(scope) is None:
-        raise UsageError(f'config {cfg.filename} needs {scope}, which is not installed')
+    if not is_installed(scope):
+        raise UsageError(f'config {cfg.filename} needs {scope}, which is not installed; default_scope must be a '
+                         f'package with a registry, such as {", ".join(FRAMEWORKS)}')
     with named(f'config {cfg.filename}: default_scope {scope}'):
         import_module(f'{scope}.registry')  # where MMEngine looks for its classes
 

@@ -14,7 +14,7 @@ ALL = 'all'
 DATA = ('train_dataloader.dataset',
         *(f'train_dataloader.dataset.{name}' for name in ('data_root', 'ann_file', 'data_prefix')))
 ENDS = 'the ends of param_scheduler'
-WEIGHTS = 'model.backbone.init_cfg', 'model.backbone.init_cfg.checkpoint'
+WEIGHTS = tuple(f'model.backbone.{name}' for name in ('init_cfg', 'init_cfg.checkpoint', 'pretrained'))
 
 
 def declare(default: Any = MISSING, keys: str | tuple[str, ...] = (), limits: Limits | None = None, **others: Any

@@ -16,7 +16,7 @@ from mmengine.optim import build_optim_wrapper
 
 from mmvit_backbones.errors import TrainingError, UsageError
 from mmvit_backbones.utils.image_sizes import height_and_width
-from mmvit_backbones.utils.initialization import loads_weights
+from mmvit_backbones.utils.initialization import loading_part
 from mmvit_backbones.utils.openmmlab_models import init_weights, log_from
 
 from .. import frameworks
@@ -109,7 +109,7 @@ class WholeModel(Contender):
         merge_options(cfg, bfloat16_options(cfg) if precision == 'bfloat16' else {})
         model: Any = build_model(cfg)
         for module in model.modules():
-            if isinstance(module, BaseModule) and loads_weights(module.init_cfg):
+            if isinstance(module, BaseModule) and loading_part(module.init_cfg):
                 module.init_cfg = None
         init_weights(model)
         generator = torch.Generator().manual_seed(0)

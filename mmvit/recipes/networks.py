@@ -14,10 +14,10 @@ from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.ops import plain_pytorch
 from mmvit_backbones.utils.file_access import check_file
-from mmvit_backbones.utils.initialization import loads_weights
+from mmvit_backbones.utils.initialization import loading_part
 from mmvit_backbones.utils.openmmlab_models import type_name
 from mmvit_backbones.zoo.checkpoints import AVERAGED, WEB
-from mmvit_backbones.zoo.hubs import images_of_config
+from mmvit_backbones.zoo.hubs import images_of, images_of_config
 from mmvit_backbones.zoo.settings import Purpose, setting
 from mmvit_backbones.zoo.source import Weights, open_weights
 from mmvit_backbones.zoo.state_dicts import are_equal, find_prefixes, names_in, prefixes_in, strip_prefix, use_of_prefix
@@ -35,7 +35,6 @@ RESNET50 = dict(type='mmdet.ResNet', depth=50, num_stages=4, out_indices=(0, 1, 
                 init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50'))
 IMAGENET = Normalization(IMAGENET_MEAN, IMAGENET_STD)
 TIMM = OTHERS[1]
-JAX = '.npz'
 FREEZING = 'frozen_stages', 'stop_grad_conv1'  # arguments of the frameworks' backbones
 
 
@@ -46,8 +45,7 @@ class Network:
     Args:
         name (str): Name for files and messages.
         backbone (dict): Config of the backbone, with what loads its weights.
-        weights (Weights | None): Those that it starts from; None for random ones, and for those that the training alone
-            reads.
+        weights (Weights | None): Those that it starts from; None for random ones.
         images (Normalization): How its images are normalized. Defaults to that of ImageNet.
         imports (tuple[str, ...]): Modules that register the backbone.
         image_size (tuple[int, int] | None): Height and width that images must have. Defaults to None: any.
@@ -125,7 +123,7 @@ class Network:
         Raises:
             UsageError: If the network has no ``frozen_stages``, less stages, or does not tell how many it has.
         """
-        if not self.is_pretrained:
+        if not self.weights:
             raise UsageError(f'freeze (--freeze) needs weights, but {self.name} starts from random ones '
                              f'(--no-pretrained), got {stages}')
         number = stages
@@ -145,16 +143,6 @@ class Network:
             backbone['norm_cfg'] = {**backbone['norm_cfg'], 'requires_grad': True}
         return replace(self, backbone=backbone)
 
-    @property
-    def is_pretrained(self) -> bool:
-        """Returns whether the network starts from weights."""
-        return starts_from_weights(self.backbone)
-
-    @property
-    def prefix(self) -> str | None:
-        """Returns the prefix that selects the names of the backbone's weights, if one was given."""
-        return (self.backbone.get('init_cfg') or {}).get('prefix')
-
     def call_built(self, function: Callable[[Any], Any]) -> Any:
         """Returns what a function returns for the backbone, without weights, on the meta device or else on the CPU."""
         own = {key: value for key, value in without_weights(self.backbone).items() if key != 'norm_eval'}
@@ -172,15 +160,10 @@ class Network:
                 return result('cpu')
 
 
-def starts_from_weights(backbone: Mapping[str, Any]) -> bool:
-    """Returns whether the backbone of a config starts from weights."""
-    return bool(backbone.get('pretrained')) or loads_weights(backbone.get('init_cfg'))
-
-
 def without_weights(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the config of a backbone, or of a model without one, that loads nothing."""
     return {key: value for key, value in config.items()
-            if key != 'pretrained' and not (key == 'init_cfg' and loads_weights(value))}
+            if key != 'pretrained' and not (key == 'init_cfg' and loading_part(value))}
 
 
 def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True, settings: Purpose = 'dense'
@@ -203,10 +186,10 @@ def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True
     else:
         found = find_other(*read_network(network), pretrained, settings)
         found = found.with_all_maps() if settings == 'dense' else found
-    found = found if found.is_pretrained else found.thaw()
+    found = found if found.weights else found.thaw()
     # The statistics of a few images are worse than those of the weights, which random ones lack; see docs/own_data.md.
     is_known = takes_norm_eval(found.backbone['type'])
-    return replace(found, backbone={**found.backbone, 'norm_eval': found.is_pretrained}) if is_known else found
+    return replace(found, backbone={**found.backbone, 'norm_eval': bool(found.weights)}) if is_known else found
 
 
 def find_published(variant: Variant, pretrained: bool | str, settings: Purpose) -> Network:
@@ -218,15 +201,12 @@ def find_published(variant: Variant, pretrained: bool | str, settings: Purpose) 
             raise
         raise UsageError(f'{error}; use pretrained=False (--no-pretrained) to train from random weights') from error
     own, name = setting(variant, settings, weights), variant.family.backbone
-    backbone = {**own.backbone, **(dict(drop_path_rate=0.1, init_cfg=init_of(weights)) if weights else {})}
+    backbone = dict(own.backbone)
+    if weights:
+        backbone |= dict(drop_path_rate=0.1, init_cfg=dict(type='Pretrained', checkpoint=weights.source))
     if not any(name in registry.module_dict for registry in MODELS.children.values()):  # those of the frameworks
         backbone['type'] = name  # as in the published configs
     return Network(variant.name, backbone, weights, own.images, variant=variant)
-
-
-def init_of(weights: Weights, **options: str) -> dict[str, Any]:
-    """Returns ``init_cfg`` of a backbone that starts from weights."""
-    return dict(type='Pretrained', checkpoint=weights.source, **options)
 
 
 def takes_norm_eval(name: str) -> bool:
@@ -281,53 +261,59 @@ def find_other(name: str, backbone: dict, images: Normalization | None, imports:
                              'weights of timm have names of their own, timm:NAME.TAG')
     if not pretrained:
         backbone = without_weights(backbone)
-    named = pretrained if isinstance(pretrained, str) else named_by(backbone)
-    weights = None if in_timm and str(named).endswith(JAX) else open_weights(named, own)
-    found = Network(name, backbone, weights, images or IMAGENET, tuple(dict.fromkeys(modules)))
+    named = open_named(backbone, own) if pretrained is True else None
+    found = Network(name, backbone, named, images or IMAGENET, tuple(dict.fromkeys(modules)))
     if isinstance(pretrained, str):
-        found = replace(found, backbone=backbone | start_from(weights, pretrained, found, own is not None))
-    theirs = setting(own, 'dense', weights).images if own else weights and weights.images
+        found = start_from(found, pretrained, own)
+    theirs = setting(own, 'dense', found.weights).images if own else found.weights and found.weights.images
     if in_timm:
         size, cfg = found.call_built(lambda network: (network.image_size, network.model.pretrained_cfg))
         found = replace(found, image_size=size)
-        theirs = theirs or (images_of_config(cfg) if found.is_pretrained else None)
+        theirs = theirs or (images_of_config(cfg) if found.weights else None)
     return replace(found, images=theirs) if theirs and (images is None or isinstance(pretrained, str)) else found
 
 
-def named_by(backbone: Mapping[str, Any]) -> str | None:
-    """Returns the weights that the config of a backbone names; None for a URL, which the training downloads alone."""
-    init, name = backbone.get('init_cfg'), str(backbone.get('name'))
+def open_named(backbone: Mapping[str, Any], own: Variant | None) -> Weights | None:
+    """Returns the weights that the config of a backbone names; those that timm loads, or of a URL, are not read."""
     if type_name(backbone) == 'TimmBackbone' and backbone.get('pretrained'):
-        return None if ':' in name or backbone.get('pretrained_cfg_overlay') else f'timm://{name}'
-    named = init.get('checkpoint') if isinstance(init, Mapping) else None
-    return named if named and not named.startswith(WEB) else None
+        source, overlay = f'timm://{backbone.get("name")}', backbone.get('pretrained_cfg_overlay') or {}
+        is_published = source.count(':') == 1 and not overlay
+        return Weights(overlay.get('file', source), images=images_of(source) if is_published else None, is_unread=True)
+    named = backbone.get('pretrained') or loading_part(backbone.get('init_cfg')).get('checkpoint')
+    return Weights(named, is_unread=True) if named and named.startswith(WEB) else open_weights(named, own)
 
 
-def start_from(weights: Weights | None, file: str, network: Network, is_own: bool) -> dict[str, Any]:
-    """Returns the arguments with which a backbone in a config starts from weights; None: from a file of JAX for timm.
+def start_from(network: Network, named: str, variant: Variant | None) -> Network:
+    """Returns a network of another library that starts from weights that a person named.
 
     Raises:
         UsageError: If timm converts no file of JAX to the network, or there is no such file.
     """
     in_timm = type_name(network.backbone) == 'TimmBackbone'
-    if weights is None:
-        check_file(file, 'checkpoint')
-        if not network.call_built(lambda built: hasattr(built.model, 'load_pretrained')):
-            raise UsageError(f'pretrained must be no file of JAX for timm:{network.name}, as timm converts none to it, '
-                             f'got {file}')
-        return dict(pretrained=True, pretrained_cfg_overlay=dict(file=file, custom_load=True))
-    checkpoint = weights.checkpoint or {}
-    own, names = network.call_built(lambda built: list(built.state_dict())), names_in(checkpoint)
+    is_jax = in_timm and named.endswith('.npz')
+    weights: Any = Weights(named, is_unread=True) if is_jax else open_weights(named, variant)
+    own, names = network.call_built(lambda built: list(built.state_dict())), names_in(weights.checkpoint or {})
+    loading: dict[str, Any] = dict(init_cfg=dict(type='Pretrained', checkpoint=weights.source))
     if in_timm and not any(f'{start}{name}' in names for start in ('.', '.backbone.') for name in own):
-        if averaged := [key for key in AVERAGED if key in checkpoint][:1]:
+        overlay: dict[str, Any] = dict(file=weights.source)
+        if is_jax:
+            check_file(weights.source, 'checkpoint')
+            if not network.call_built(lambda built: hasattr(built.model, 'load_pretrained')):
+                raise UsageError(f'pretrained must be no file of JAX for timm:{network.name}, as timm converts none to '
+                                 f'it, got {weights.source}')
+            overlay['custom_load'] = True
+        elif averaged := [key for key in AVERAGED if key in weights.checkpoint][:1]:
             warn(f'{weights.source}: of its weights, the averaged ones ({averaged[0]}) are taken, as timm does')
-        return dict(pretrained=True, pretrained_cfg_overlay=dict(file=weights.source))
-    if in_timm or is_own:  # which find the backbone in a model's weights
-        return dict(init_cfg=init_of(weights), **(dict(pretrained=False) if in_timm else {}))
-    prefixes = find_prefixes(weights.state, own)
-    first, *others = (strip_prefix(weights.state, prefix) for prefix in prefixes or [''])
-    given = prefixes or prefixes_in(checkpoint, own)
-    if given != prefixes or not all(are_equal(first, other) for other in others):
-        raise CheckpointError(f'{weights.source} has weights of {network.name} with the prefixes '
-                              f'{", ".join(map(repr, given))}: choose one by {use_of_prefix(weights.source)}')
-    return dict(init_cfg=init_of(weights, **(dict(prefix=prefixes[0]) if prefixes and prefixes[0] else {})))
+        weights, loading = replace(weights, is_unread=True), dict(pretrained=True, pretrained_cfg_overlay=overlay)
+    elif in_timm:
+        loading['pretrained'] = False
+    elif not variant:  # networks of this package, and of timm, find themselves in a model's weights
+        prefixes = find_prefixes(weights.state, own)
+        first, *others = (strip_prefix(weights.state, prefix) for prefix in prefixes or [''])
+        given = prefixes or prefixes_in(weights.checkpoint or {}, own)
+        if given != prefixes or not all(are_equal(first, other) for other in others):
+            raise CheckpointError(f'{weights.source} has weights of {network.name} with the prefixes '
+                                  f'{", ".join(map(repr, given))}: choose one by {use_of_prefix(weights.source)}')
+        if any(prefixes[:1]):
+            loading['init_cfg']['prefix'] = prefixes[0]
+    return replace(network, weights=weights, backbone=network.backbone | loading)

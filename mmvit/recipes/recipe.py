@@ -14,6 +14,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
 
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.initialization import loading_part
 from mmvit_backbones.utils.openmmlab_models import type_name
 
 from ..configs.backbone import setting_of
@@ -28,7 +29,7 @@ from ..utils.config_parts import datasets_of
 from ..utils.limits import SIDE
 from . import classifier, detector, segmenter
 from .config_files import write_sections
-from .networks import TIMM, Network, starts_from_weights, without_weights
+from .networks import TIMM, Network, without_weights
 from .plan import Plan
 from .schedule import MOST_LR, MOST_PRETRAINED_LR, PRETRAINED_MULT, Schedule
 from .starts import Start, find_start
@@ -63,11 +64,11 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, folder: s
     data = replace(data, val={**data.val, 'metainfo': data.train['metainfo']})
     plan = Plan(given=given, network=network, data=data, size=settle_size(task, given.size),
                 batch_size=given.batch_size or module.BATCH_SIZE, precision=settled['precision'])
-    lr, limit = (module.LR, MOST_LR) if network.is_pretrained else (module.LR_OF_RANDOM_WEIGHTS, math.inf)
+    lr, limit = (module.LR, MOST_LR) if network.weights else (module.LR_OF_RANDOM_WEIGHTS, math.inf)
     peak = given.lr or min(lr * math.sqrt(plan.images_per_step * given.accumulate / module.BATCH_SIZE), limit)
-    mult = min(PRETRAINED_MULT, MOST_PRETRAINED_LR / peak) if network.is_pretrained else 1.
+    mult = min(PRETRAINED_MULT, MOST_PRETRAINED_LR / peak) if network.weights else 1.
     model, frame, start = module.make_model(plan), module.make_frame(plan), Start(None, [])
-    if network.is_pretrained:
+    if network.weights:
         planned = finish_config([('', frame), ('', model)], '', '')
         merge_options(planned, {key: value for key, value in options.items() if key.startswith('model.')})
         start = find_start(network, planned, data.classes, folder)
@@ -77,7 +78,7 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, folder: s
         if not start.new:
             peak, mult = peak * mult, 1.
     schedule = Schedule(plan=plan, lr=peak, pretrained_mult=mult, new=start.new,
-                        layer_decay=given.layer_decay or (0.9 if network.is_pretrained else 1.))
+                        layer_decay=given.layer_decay or (0.9 if network.weights else 1.))
     pipelines = module.make_pipelines(plan.size, data.has_masks)
     evaluation = module.make_evaluation(plan, pipelines['test_pipeline'])
     loader = module.make_train_loader(plan)
@@ -233,8 +234,8 @@ def source_of(cfg: Config, backbone: Mapping[str, Any]) -> str:
         trained = (cfg.get(RECIPE) or {}).get('pretrained') or cfg.load_from
         return f'the whole model of {trained}' + (', but its last layers' if is_start else '')
     overlay = backbone.get('pretrained_cfg_overlay') or {}  # of timm
-    named = (backbone.get('init_cfg') or {}).get('checkpoint') or overlay.get('file')
-    return named or ('its pretrained weights' if starts_from_weights(backbone) else 'random weights')
+    named = loading_part(backbone.get('init_cfg')).get('checkpoint') or overlay.get('file')
+    return named or ('its pretrained weights' if backbone.get('pretrained') else 'random weights')
 
 
 def size_of_images(cfg: Config) -> tuple[int, ...]:

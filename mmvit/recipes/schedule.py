@@ -38,7 +38,7 @@ class Schedule:
     def warm_up(self) -> int:
         """Returns the number of steps before the peak of the rate; in less than 2, MMEngine stays at the first rate."""
         steps = round(WARM_UP * self.plan.steps)
-        if self.plan.network.is_pretrained:
+        if self.plan.network.weights:
             steps = max(steps, min(LEAST_WARM_UP, self.plan.steps // 4))
         return steps if steps > 1 else 0
 
@@ -83,7 +83,7 @@ class Schedule:
         momentum = min(max(1 / (AVERAGED * self.plan.steps), LEAST_MOMENTUM), MOST_MOMENTUM)
         averages = [dict(type='EMAHook', momentum=momentum, update_buffers=True)] if given.ema else []
         compiled = [dict(type='CompileHook')] if given.compile else []
-        chance = [dict(type='ChanceLossHook')] if self.plan.network.is_pretrained and task.name != 'detector' else []
+        chance = [dict(type='ChanceLossHook')] if self.plan.network.weights and task.name != 'detector' else []
         return dict(
             default_hooks=dict(
                 logger=dict(type='LoggerHook', interval=20, ignore_last=False),

@@ -12,7 +12,7 @@ from torch import nn
 
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.initialization import loads_weights
+from mmvit_backbones.utils.initialization import loading_part
 from mmvit_backbones.utils.names import is_in, names_of_parts
 from mmvit_backbones.utils.openmmlab_models import type_name
 from mmvit_backbones.zoo.convert import describe, write_file
@@ -68,12 +68,12 @@ def find_start(network: Network, cfg: Config, classes: Sequence[str], folder: st
 
 
 def start_of(model: Any, network: Network, classes: Sequence[str], folder: str) -> Start:
-    weights = network.weights
-    if weights and 'meta' in (weights.checkpoint or {}) and (start := start_whole(model, weights, classes, folder)):
+    weights, prefix = network.weights, loading_part(network.backbone.get('init_cfg')).get('prefix')
+    if 'meta' in (weights.checkpoint or {}) and (start := start_whole(model, weights, classes, folder)):
         return start
     own = [name for name, _ in model.named_parameters()]
     loaded = {f'backbone.{name}' for name in loaded_in(network)}
-    if weights and not network.prefix and loads_weights(getattr(getattr(model, 'neck', None), 'init_cfg', None)):
+    if not prefix and loading_part(getattr(getattr(model, 'neck', None), 'init_cfg', None)):
         loaded |= {f'neck.{name}' for name in match(model.neck, strip_prefix(weights.state, 'neck.')).loaded}
     new = [name for name in own if name not in loaded]
     frozen = [name for name in new if name.startswith('backbone.') and model.get_parameter(name).ndim > 1
@@ -107,18 +107,17 @@ def start_whole(model: nn.Module, weights: Weights, classes: Sequence[str], fold
 def loaded_in(network: Network) -> list[str]:
     """Returns the names of a backbone's weights that its initialization loads; all of them, where nothing tells."""
     weights, backbone = network.weights, network.call_built(lambda built: built)
-    checkpoint, in_timm = weights and weights.checkpoint, type_name(network.backbone) == 'TimmBackbone'
-    if in_timm and network.backbone.get('pretrained'):
-        if network.backbone.get('pretrained_cfg_overlay'):
+    in_timm = type_name(network.backbone) == 'TimmBackbone'
+    prefix = loading_part(network.backbone.get('init_cfg')).get('prefix')
+    if weights.is_unread:
+        if Path(weights.source).is_file():
             with torch.device('cpu'):
                 MODELS.build(network.backbone)  # refuses a file that lacks weights, before the training
-        return backbone.names_of_weights()
-    if not weights or not checkpoint:
-        return [name for name, _ in backbone.named_parameters()]
+        return backbone.names_of_weights() if in_timm else [name for name, _ in backbone.named_parameters()]
     if isinstance(backbone, Backbone) or in_timm:
-        found = find_weights(backbone, checkpoint, weights.source, network.prefix)
+        found = find_weights(backbone, weights.checkpoint, weights.source, prefix)
         return fit(backbone, found, 'all', weights.source).loaded
-    state = strip_prefix(weights.state, network.prefix or '')
+    state = strip_prefix(weights.state, prefix or '')
     if match(backbone, state).new:
         with torch.device('cpu'):  # initial values tell what is random
             backbone = MODELS.build(without_weights(network.backbone))

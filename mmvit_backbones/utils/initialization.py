@@ -12,7 +12,7 @@ def with_own_pretrained(init_cfg: dict | list[dict] | None, own: str = 'Pretrain
     return [*others, *({**entry, 'type': own} for entry in pretrained)]
 
 
-def loads_weights(init_cfg: Any) -> bool:
-    """Returns whether MMEngine would initialize a module by a checkpoint."""
+def loading_part(init_cfg: Any) -> dict[str, Any]:
+    """Returns the part of ``init_cfg`` by which MMEngine would load a checkpoint; empty if there is none."""
     parts = init_cfg if isinstance(init_cfg, list) else [init_cfg or {}]
-    return any('checkpoint' in part for part in parts)
+    return next((part for part in parts if 'checkpoint' in part), {})

@@ -37,6 +37,7 @@ class Weights:
         images (Normalization | None): How images were normalized in their training. Defaults to None: nothing tells.
         is_dense (bool): Whether they are a detector's or a segmenter's. Defaults to False.
         is_published (bool): Whether ``variant`` and ``tag`` are those of a published file. Defaults to False.
+        is_unread (bool): Whether nothing tells their names before they are loaded. Defaults to False.
     """
 
     source: str
@@ -45,19 +46,20 @@ class Weights:
     images: Normalization | None = None
     is_dense: bool = False
     is_published: bool = False
+    is_unread: bool = False
 
     @cached_property
     def checkpoint(self) -> Mapping[str, Any] | None:
         """Returns the content: a file's, memory-mapped; of published names alone, names and shapes, without a download.
 
-        None for names of other libraries, which nothing tells before a download.
+        None for those that are not read.
         """
+        if self.is_unread:
+            return None
         if self.is_published and self.variant and not osp.isfile(self.source):
             return names_of_published(self.variant, self)
         if self.source.startswith(HUB_OF_TIMM):
             return timm_network(self.source).state_dict()
-        if '://' in self.source and not self.source.startswith(WEB):
-            return None
         return read_checkpoint(self.source, mmap=True)
 
     @cached_property
@@ -97,7 +99,7 @@ def open_weights(source: str | bool | None, variant: Variant | None = None) -> W
     if row := next((row for row in rows if variant and row.variant == variant.name), rows[0] if rows else None):
         return open_published(source, VARIANTS[row.variant], row.tag)
     if not source.startswith(WEB) and '://' in source:
-        return Weights(source, variant, images=images_of(source))
+        return Weights(source, variant, images=images_of(source), is_unread=not source.startswith(HUB_OF_TIMM))
     return describe_file(Weights(source if source.startswith(WEB) else find_checkpoint(source)), variant)
 
 

@@ -248,8 +248,8 @@ def test_recipes_start_from_files_and_register_the_network(tmp_path):
             backbone = MODELS.build(found.backbone)
             backbone.init_weights()
             assert all(torch.equal(x, expected[key]) for key, x in backbone.state_dict().items())
-            assert found.is_pretrained and found.imports == (TimmBackbone.__module__, )
-        assert not find_network(network, False).is_pretrained
+            assert found.weights and found.imports == (TimmBackbone.__module__, )
+        assert not find_network(network, False).weights
         with raises(CheckpointError, 'missing.pth'):
             find_network(network, 'missing.pth')
     for prefix in 'net.', 'model.net.':

@@ -146,15 +146,18 @@ def test_networks_of_the_frameworks_configs(framework):
             others.append(f'{kind}: {error}')
             continue
         frozen |= {kind: trained[:2]} if trained else {}
-        assert not random.is_pretrained, kind
+        assert not random.weights, kind
         images = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
-        if found.is_pretrained and images.get('mean') is not None:
+        if found.weights and images.get('mean') is not None:
             to_rgb = images.get('bgr_to_rgb', images.get('to_rgb', False))
             assert found.images == Normalization(images['mean'], images['std'], to_rgb), kind
     assert not frozen and len(others) < len(configs_of(framework)) / 3, (frozen, others)
 
 
-def test_initial_values_are_no_weights():
+def test_initial_values_are_no_weights(tmp_path):
     kaiming = dict(type='Kaiming', layer='Conv2d')
     found = [find_network(dict(type='mmdet.ResNet', depth=18, init_cfg=kaiming), given) for given in (True, False)]
-    assert all(not each.is_pretrained and each.backbone['init_cfg'] == kaiming for each in found)
+    assert all(not each.weights and each.backbone['init_cfg'] == kaiming for each in found)
+    both = [kaiming, dict(type='Pretrained', checkpoint='torchvision://resnet18')]
+    cfg = recipe(tmp_path, 'coco_folder', dict(type='mmdet.ResNet', depth=18, init_cfg=both), pretrained=True)
+    assert cfg.model.backbone.init_cfg == both and 'backbone' not in cfg.optim_wrapper.paramwise_cfg.new

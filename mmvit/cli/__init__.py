@@ -32,7 +32,7 @@ def dispatch(arguments: list[str]) -> None:
     words = [word for word in arguments[:2] if not word.startswith('-')]
     group = [name for name in SUBCOMMANDS if name.split()[:len(words)] == words]
     if not group:
-        sys.exit(unknown_subcommand(' '.join(words)))
+        sys.exit(f'error: mmvit has no subcommand {" ".join(words)!r}; there are {", ".join(SUBCOMMANDS)}')
     print('usage: mmvit SUBCOMMAND [options]', '',
           *(f'  {name:18} {module_of(name).__doc__.splitlines()[0]}' for name in group), '',
           'Run mmvit SUBCOMMAND --help for the options and examples of a subcommand.', sep='\n')
@@ -107,14 +107,6 @@ def with_option(message: str, parser: ArgumentParser) -> str:
     name = re.match(r'\w+(?=[ =:])', message)
     option = f'--{name[0].replace("_", "-")}' if name else ''
     return option + message[len(name[0]):] if name and option in parser._option_string_actions else message
-
-
-def unknown_subcommand(name: str) -> str:
-    """Returns the error message for an unknown subcommand, with suggestions."""
-    from difflib import get_close_matches
-    near = get_close_matches(name, SUBCOMMANDS, n=3) or get_close_matches(name.partition(' ')[0], SUBCOMMANDS, n=3)
-    hint = f'did you mean {" or ".join(near)}?' if near else 'run mmvit --help for a list of subcommands'
-    return f'error: mmvit has no subcommand {name!r}; {hint}'
 
 
 def in_console(run: Callable[[], None]) -> None:

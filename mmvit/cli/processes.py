@@ -2,7 +2,6 @@
 import argparse
 import logging
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -114,12 +113,8 @@ def start_here(processes: int, function: Callable, *arguments: object) -> int:
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         code = failure.exitcode
-        outcome = f'failed with exit code {code}'
-        if code < 0:
-            name = signal.Signals(-code).name
-            hint = ', possibly because the machine ran out of memory' if name == 'SIGKILL' else ''
-            outcome = f'was killed by {name}{hint}; the other processes were stopped'
         if code not in (1, 130, 143):  # it has said why, or was interrupted by SIGINT or SIGTERM
-            print(f'error: rank {rank} (process {failure.pid}) {outcome}', file=sys.stderr)
+            outcome = failure.message if code < 0 else f'process {failure.pid} failed with exit code {code}'
+            print(f'error: rank {rank}: {outcome}', file=sys.stderr)
         return 128 - code if code < 0 else code
     return 0

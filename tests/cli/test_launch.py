@@ -157,4 +157,4 @@ def test_the_process_that_fails_is_named(tmp_path):
                  PYTHONPATH=os.pathsep.join([str(tmp_path), environment()['PYTHONPATH']]))
     assert result.returncode == 3, result.stderr
     error, = (line for line in result.stderr.splitlines() if 'mmengine' not in line)
-    assert re.fullmatch(r'error: rank 1 \(process \d+\) failed with exit code 3', error)
+    assert re.fullmatch(r'error: rank 1: process \d+ failed with exit code 3', error)

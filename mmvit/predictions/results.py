@@ -294,15 +294,24 @@ def run_lengths(mask: np.ndarray) -> dict:
     return dict(size=encoded['size'], counts=counts.decode() if isinstance(counts, bytes) else counts)
 
 
-def outlines_of(mask: np.ndarray) -> list[list[float]] | dict:
-    """Returns the polygons ``[x1, y1, x2, y2, ...]`` around a mask; of one with holes, its COCO RLE.
+def outlines_of(mask: np.ndarray) -> list[list[float]]:
+    """Returns the polygons ``[x1, y1, x2, y2, ...]`` around a mask, with a cut to each hole, around it and back.
 
-    They run a quarter of a pixel inside of the mask, so that pycocotools makes the same mask of them.
+    They run a quarter of a pixel inside of the mask, so that pycocotools makes the same mask of them. Of run lengths,
+    which COCO has for holes, Label Studio's and ultralytics' converters take none.
     """
     import cv2
     doubled = cv2.resize(mask.astype(np.uint8), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
-    outlines, levels = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    if levels is not None and (levels[..., 3] >= 0).any():  # of holes, the number of the outline around them
-        return run_lengths(mask)
-    largest_first = sorted(outlines, key=cv2.contourArea, reverse=True)  # Label Studio takes the first one
+    contours, levels = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    outlines = {number: contour[:, 0] for number, contour in enumerate(contours)}
+    for number, around in enumerate(levels[0, :, 3]):
+        if around >= 0:  # the number of the outline around a hole
+            outlines[around] = with_hole(outlines[around], outlines.pop(number))
+    largest_first = sorted(outlines.values(), key=cv2.contourArea, reverse=True)  # Label Studio takes the first one
     return [((outline.flatten() + 0.5) / 2).tolist() for outline in largest_first]
+
+
+def with_hole(outline: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    distances = ((outline[:, None] - hole)**2).sum(-1)
+    start, end = np.unravel_index(distances.argmin(), distances.shape)
+    return np.concatenate([outline[:start + 1], hole[end:], hole[:end + 1], outline[start:]])

@@ -2,14 +2,9 @@
 import resource
 import shutil
 import signal
-from pathlib import Path
 
-import mmpretrain
 import pytest
-from helpers import ROOT
-from runs import TINY, Run, assert_same_weights, train
-
-from mmvit.inference import Predictor
+from runs import assert_same_weights, train
 
 pytestmark = pytest.mark.workflow
 
@@ -63,26 +58,6 @@ def test_interrupted_training_is_resumed_exactly(whole, tmp_path):
     run = train(work_dir, '--resume')
     assert run.wait() == 0, run.text
     assert_same_weights(whole / 'epoch_3.pth', work_dir / 'epoch_3.pth')
-
-
-def test_hooks_in_a_training_by_the_frameworks_own_script(whole, tmp_path):
-    """The config saved by a run enables the hooks. MMEngine resumes from the checkpoint named in `last_checkpoint`."""
-    script = Path(mmpretrain.__path__[0], '.mim/tools/train.py')
-    if not script.exists():
-        pytest.skip('mmpretrain was installed without its scripts')
-    config = whole / TINY.name
-    options = ['--cfg-options', 'randomness.seed=7']
-    run = Run(tmp_path / 'first.txt', script, config, '--work-dir', tmp_path / 'work', *options)
-    run.wait_for('Epoch(train) [2][1/4]')
-    run.signal(signal.SIGTERM)
-    assert run.wait() == 143, run.text
-    run = Run(tmp_path / 'second.txt', script, config, '--work-dir', tmp_path / 'work', '--resume', *options)
-    assert run.wait() == 0, run.text
-    assert_same_weights(whole / 'epoch_3.pth', tmp_path / 'work/epoch_3.pth')
-    predictor = Predictor(tmp_path / 'work/epoch_3.pth')  # needs no config
-    assert predictor.classes == sorted(predictor.classes) and len(predictor.classes) == 5
-    found, = predictor(next((ROOT / 'data/flowers_mini/val').rglob('*.jpg')))
-    assert found.scores.shape == (5, )
 
 
 # ---- other work dirs and configs

@@ -68,12 +68,12 @@ def find_start(network: Network, cfg: Config, classes: Sequence[str], folder: st
 
 
 def start_of(model: Any, network: Network, classes: Sequence[str], folder: str) -> Start:
-    weights, prefix = network.weights, loading_part(network.backbone.get('init_cfg')).get('prefix')
+    weights: Any = network.weights
     if 'meta' in (weights.checkpoint or {}) and (start := start_whole(model, weights, classes, folder)):
         return start
     own = [name for name, _ in model.named_parameters()]
     loaded = {f'backbone.{name}' for name in loaded_in(network)}
-    if not prefix and loading_part(getattr(getattr(model, 'neck', None), 'init_cfg', None)):
+    if not prefix_of(network) and loading_part(getattr(getattr(model, 'neck', None), 'init_cfg', None)):
         loaded |= {f'neck.{name}' for name in match(model.neck, strip_prefix(weights.state, 'neck.')).loaded}
     new = [name for name in own if name not in loaded]
     frozen = [name for name in new if name.startswith('backbone.') and model.get_parameter(name).ndim > 1
@@ -104,20 +104,24 @@ def start_whole(model: nn.Module, weights: Weights, classes: Sequence[str], fold
     return Start(str(file), names_of_parts([name for name in model.state_dict() if name not in kept], kept))
 
 
+def prefix_of(network: Network) -> str | None:
+    """Returns the prefix of the names of a backbone's weights, which an option of the recipe may set."""
+    return loading_part(network.backbone.get('init_cfg')).get('prefix')
+
+
 def loaded_in(network: Network) -> list[str]:
     """Returns the names of a backbone's weights that its initialization loads; all of them, where nothing tells."""
-    weights, backbone = network.weights, network.call_built(lambda built: built)
-    in_timm = type_name(network.backbone) == 'TimmBackbone'
-    prefix = loading_part(network.backbone.get('init_cfg')).get('prefix')
+    weights: Any = network.weights
+    backbone, in_timm = network.call_built(lambda built: built), type_name(network.backbone) == 'TimmBackbone'
     if weights.is_unread:
         if Path(weights.source).is_file():
             with torch.device('cpu'):
                 MODELS.build(network.backbone)  # refuses a file that lacks weights, before the training
         return backbone.names_of_weights() if in_timm else [name for name, _ in backbone.named_parameters()]
     if isinstance(backbone, Backbone) or in_timm:
-        found = find_weights(backbone, weights.checkpoint, weights.source, prefix)
+        found = find_weights(backbone, weights.checkpoint, weights.source, prefix_of(network))
         return fit(backbone, found, 'all', weights.source).loaded
-    state = strip_prefix(weights.state, prefix or '')
+    state = strip_prefix(weights.state, prefix_of(network) or '')
     if match(backbone, state).new:
         with torch.device('cpu'):  # initial values tell what is random
             backbone = MODELS.build(without_weights(network.backbone))

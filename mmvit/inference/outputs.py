@@ -90,15 +90,10 @@ def write_predictions(predictor: Predictor, names: dict[str, str], out_dir: str 
         UsageError: If an output would replace an image, a folder cannot be created, or a file not be written, e.g. on a
             full disk.
     """
-    check_outputs('out_dir (--out-dir)', _planned(names.values(), Path(out_dir)), [*names, *reads])
+    planned = ['results.csv', 'results.json', 'annotations.json', 'labels/classes.txt']  # by models of any task
+    planned += [f'{folder}{name}.png' for name in names.values() for folder in ('', 'labels/')]
+    check_outputs('out_dir (--out-dir)', (Path(out_dir, name) for name in planned), [*names, *reads])
     return _write(predictor, names, Path(out_dir), save_results, batch_size, score_thr)
-
-
-def _planned(names: Iterable[str], out_dir: Path) -> Iterator[Path]:
-    """Yields the files that models of any task may write."""
-    for name in names:
-        yield from (out_dir / f'{name}.png', out_dir / f'labels/{name}.png')
-    yield from (out_dir / name for name in ('results.csv', 'results.json', 'annotations.json', 'labels/classes.txt'))
 
 
 def _write(predictor: Predictor, names: dict[str, str], out_dir: Path, save_results: bool, batch_size: int,

@@ -143,15 +143,20 @@ def find_device(name: str | torch.device | None) -> torch.device:
 
 
 def open_onnxruntime(path: Path, device: str | torch.device | None) -> Session:
-    """Loads an ONNX file in ONNX Runtime, with PyTorch's number of threads."""
+    """Loads an ONNX file in ONNX Runtime, with PyTorch's number of threads, on a GPU if both can use one."""
     import onnxruntime
+    found, allowed = find_device(device), ['cpu', *['cuda'] * (CUDA in onnxruntime.get_available_providers())]
+    if device is not None and found.type not in allowed:
+        raise UsageError(f'device {device} cannot be used: the installed ONNX Runtime supports only '
+                         f'{" and ".join(allowed)}; onnxruntime-gpu supports cuda')
+    providers: list = [CPU]
+    if found.type == 'cuda' and 'cuda' in allowed:
+        providers = [(CUDA, dict(device_id=found.index)), CPU]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    providers = providers_of(device)
     session = onnxruntime.InferenceSession(path, options, providers=providers)
-    name = providers[0] if isinstance(providers[0], str) else providers[0][0]
-    if session.get_providers()[0] != name:  # ONNX Runtime only warns and uses the next provider
-        raise UsageError(f'ONNX Runtime cannot use {name}: CUDA or cuDNN is missing or has an unsupported version')
+    if len(session.get_providers()) < len(providers):  # ONNX Runtime only warns and uses the next provider
+        raise UsageError(f'ONNX Runtime cannot use {CUDA}: CUDA or cuDNN is missing or has an unsupported version')
     names = [output.name for output in session.get_outputs()]
     return lambda inputs: dict(zip(names, map(np.asarray, session.run(names, inputs))))
 
@@ -257,20 +262,3 @@ def details_of(path: Path) -> dict:
     if details.get('task') not in [task.output for task in TASKS]:
         raise UsageError(f'{path} has no metadata of a whole model; export one with mmvit export CHECKPOINT FILE')
     return details
-
-
-def providers_of(device: str | torch.device | None) -> list[str | tuple[str, dict]]:
-    """Returns ONNX Runtime's providers for a device; None means a GPU if PyTorch and ONNX Runtime support one.
-
-    Raises:
-        UsageError: If PyTorch or ONNX Runtime cannot use the device.
-    """
-    import onnxruntime
-    found, has_gpu = find_device(device), CUDA in onnxruntime.get_available_providers()
-    if found.type == 'cuda' and has_gpu:
-        number = torch.cuda.current_device() if found.index is None else found.index
-        return [(CUDA, dict(device_id=number)), CPU]
-    if device is not None and found.type != 'cpu':
-        raise UsageError(f'device {device} cannot be used: the installed ONNX Runtime supports only cpu'
-                         + (' and cuda' if has_gpu else '; install onnxruntime-gpu for cuda'))
-    return [CPU]

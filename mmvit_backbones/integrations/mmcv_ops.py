@@ -24,7 +24,6 @@ from pathlib import Path
 
 try:
     import torch
-    import torch.nn.functional as F
     from torch import Tensor
     from torchvision.ops import deform_conv2d, roi_align
     from torchvision.ops import nms as torchvision_nms
@@ -261,40 +260,24 @@ def is_outside(offset: Tensor, kernel: tuple[int, int], stride: tuple[int, int],
 
 
 @in_own_dtype
-def ms_deform_attn_forward(value: Tensor, value_spatial_shapes: Tensor, value_level_start_index: Tensor,
-                           sampling_locations: Tensor, attention_weights: Tensor, im2col_step: int) -> Tensor:
-    """Returns ``(B, queries, heads * channels)``: weighted sums of ``value`` ``(B, places, heads, channels)``.
-
-    Locations are ``(B, queries, heads, levels, points, 2)`` with x and y from 0 to 1; weights are alike, without the 2.
-    """
-    output = value.new_zeros(value.shape[0], sampling_locations.shape[1], *value.shape[2:])
-    for level, (start, shape) in enumerate(zip(value_level_start_index.tolist(), value_spatial_shapes.tolist())):
-        places = slice(start, start + math.prod(shape))
-        output += attend(value[:, places], sampling_locations[:, :, :, level], attention_weights[:, :, :, level], shape)
-    return output.flatten(2)
+def ms_deform_attn_forward(value, value_spatial_shapes, value_level_start_index, sampling_locations, attention_weights,
+                           im2col_step) -> Tensor:
+    return attend(value, value_spatial_shapes, sampling_locations, attention_weights)
 
 
 @in_own_dtype
 def ms_deform_attn_backward(value, value_spatial_shapes, value_level_start_index, sampling_locations, attention_weights,
                             grad_output, grad_value, grad_sampling_loc, grad_attn_weight, im2col_step) -> None:
-    grad_output = grad_output.unflatten(2, value.shape[2:])
-    for level, (start, shape) in enumerate(zip(value_level_start_index.tolist(), value_spatial_shapes.tolist())):
-        places = slice(start, start + math.prod(shape))
-        grads = gradients(functools.partial(attend, shape=shape), (
-            value[:, places], sampling_locations[:, :, :, level], attention_weights[:, :, :, level]), grad_output)
-        grad_value[:, places] += grads[0]
-        grad_sampling_loc[:, :, :, level] += grads[1]
-        grad_attn_weight[:, :, :, level] += grads[2]
+    grads = gradients(lambda maps, places, weights: attend(maps, value_spatial_shapes, places, weights),
+                      [value, sampling_locations, attention_weights], grad_output)
+    for total, grad in zip((grad_value, grad_sampling_loc, grad_attn_weight), grads):
+        total += grad
 
 
-def attend(value: Tensor, locations: Tensor, weights: Tensor, shape: Sequence[int]) -> Tensor:
-    """Returns the weighted sums ``(B, queries, heads, channels)`` over the points of a level."""
-    batch, queries, heads, points = weights.shape
-    maps = value.permute(0, 2, 3, 1).reshape(batch * heads, -1, *shape)
-    grid = 2 * locations.transpose(1, 2).reshape(batch * heads, queries, points, 2) - 1
-    sampled = F.grid_sample(maps, grid, align_corners=False)  # (B * heads, channels, queries, points)
-    sums = (sampled * weights.transpose(1, 2).reshape(batch * heads, 1, queries, points)).sum(3)
-    return sums.unflatten(0, (batch, heads)).permute(0, 3, 1, 2)
+def attend(value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
+    """Returns what mmcv computes on CPUs, where it calls its own function in PyTorch."""
+    from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
+    return multi_scale_deformable_attn_pytorch(value, shapes.tolist(), locations, weights)
 
 
 # ---- focal loss: logits (N, C), targets (N, )

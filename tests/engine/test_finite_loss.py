@@ -9,7 +9,7 @@ import torch
 from helpers import raises
 from mmengine.dist import get_rank
 from mmengine.hooks import EMAHook, Hook
-from runs import in_processes
+from runs import in_two_processes
 from tiny_runs import Line, Sender, runner_of
 
 from mmvit_backbones.errors import TrainingError
@@ -37,16 +37,14 @@ def test_consecutive_steps_without_a_finite_loss_end_the_training(losses, argume
     assert len(list(tmp_path.glob('epoch_*.pth'))) == (stops or 12) // 4  # steps per epoch
 
 
-def trained_together(folder: str, rank: int) -> None:
+def trained_together(rank: int, folder: Path) -> None:
     """Trains as one of two processes, the second of which gets losses of NaN, and then a signal."""
-    torch.distributed.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
     hooks = dict(finite=dict(type='FiniteLossHook'), checkpoint=dict(type='CheckpointHook'))
-    work_dir = Path(folder, 'run')
-    spoiled = runner_of(work_dir, model=Losses(1., nan, nan, nan, 1., rank=1), default_hooks=hooks)
+    spoiled = runner_of(folder / 'run', model=Losses(1., nan, nan, nan, 1., rank=1), default_hooks=hooks)
     with raises(TrainingError, 'iteration 4', 'the loss was', 'nan' if rank else 'in another process'):
         spoiled.train()
     for number, finite in enumerate((hooks, dict(checkpoint=hooks['checkpoint']))):
-        work_dir = Path(folder, f'run{number}')
+        work_dir = folder / f'run{number}'
         runner = runner_of(work_dir, default_hooks=finite)
         if rank:
             runner.register_hook(Sender(signal.SIGTERM, 4))
@@ -56,16 +54,8 @@ def trained_together(folder: str, rank: int) -> None:
     torch.distributed.destroy_process_group()
 
 
-def first(folder: str) -> None:
-    trained_together(folder, 0)
-
-
-def second(folder: str) -> None:
-    trained_together(folder, 1)
-
-
 def test_all_processes_stop_after_the_same_step(tmp_path):
-    in_processes([first, second], str(tmp_path))
+    in_two_processes(trained_together, tmp_path)
 
 
 class Spoil(Hook):

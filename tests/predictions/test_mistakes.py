@@ -2,7 +2,6 @@
 import csv
 import json
 import shutil
-import socket
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from mmengine.evaluator import Evaluator
 from PIL import Image
 from pycocotools.coco import COCO as Annotations
 from pycocotools.cocoeval import COCOeval
-from runs import be_one_of, in_processes
+from runs import in_two_processes
 from sklearn.metrics import confusion_matrix, log_loss
 from subcommands import call
 from tiny_configs import TINY_CONFIGS
@@ -228,10 +227,7 @@ def test_kinds_of_errors_of_boxes(tmp_path):
 def test_two_processes_count_each_image_once(tmp_path):
     """Each keeps its own worst images, of which the first one draws the worst of all."""
     paths = images(tmp_path, 31)
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    in_processes([first_process, second_process], str(tmp_path), port)
+    in_two_processes(in_process, tmp_path)
     samples, labels, scores = classified(paths)
     np.testing.assert_array_equal(matrix_in(tmp_path), confusion_matrix(labels, scores.argmax(1)))
     together = read(tmp_path, 'mistakes.csv'), (tmp_path / 'run/mistakes.jpg').read_bytes()
@@ -239,21 +235,11 @@ def test_two_processes_count_each_image_once(tmp_path):
     assert together == (read(tmp_path, 'mistakes.csv'), (tmp_path / 'run/mistakes.jpg').read_bytes())
 
 
-def in_process(rank: int, folder: str, port: int) -> None:
-    be_one_of(rank, 2, port, 'pytorch')
-    torch.distributed.init_process_group('gloo')
+def in_process(rank: int, folder: Path) -> None:
     samples, _, _ = classified([f'{folder}/{i:03d}.png' for i in range(31)])
     own = [samples[i] for i in DefaultSampler(range(31), shuffle=False)]
-    mistakes_of(Path(folder), CLASSIFIER, own, dict(type='Accuracy'), size=31)
+    mistakes_of(folder, CLASSIFIER, own, dict(type='Accuracy'), size=31)
     torch.distributed.barrier()
-
-
-def first_process(folder: str, port: int) -> None:
-    in_process(0, folder, port)
-
-
-def second_process(folder: str, port: int) -> None:
-    in_process(1, folder, port)
 
 
 @pytest.mark.slow

@@ -28,19 +28,22 @@ os.environ['PYTHONPATH'] = os.pathsep.join([str(ROOT / 'tests/support'), str(ROO
 
 def in_own_process(function: Callable, *arguments: object) -> None:
     """Calls a function of a test's file in a new process, in which other tests have left no memory and no files."""
-    in_processes([function], *arguments)
+    in_processes([partial(_call, function.__code__.co_filename, function.__name__, *arguments)])
 
 
-def in_processes(functions: list[Callable], *arguments: object) -> None:
-    """Calls functions of a test's file at the same time, each in a new process."""
-    processes = [CONTEXT.Process(target=_call, args=(function.__code__.co_filename, function.__name__, *arguments))
-                 for function in functions]
+def in_two_processes(function: Callable, folder: Path) -> None:
+    """Calls a function of a test's file with the ranks and a folder in two processes of a group."""
+    in_processes([partial(_call_in_group, function.__code__.co_filename, function.__name__, rank, folder)
+                  for rank in range(2)])
+
+
+def in_processes(calls: list[Callable]) -> None:
+    processes = [CONTEXT.Process(target=call) for call in calls]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
-    names = [function.__name__ for function, process in zip(functions, processes) if process.exitcode]
-    assert not names, f'{", ".join(names)} failed; see the traceback'
+    assert not any(process.exitcode for process in processes), 'a process failed; see the traceback'
 
 
 class Run:
@@ -166,6 +169,11 @@ def assert_same_weights(path: Path, other: Path) -> None:
 
 def _call(file: str, name: str, *arguments: object) -> None:
     runpy.run_path(file)[name](*arguments)
+
+
+def _call_in_group(file: str, name: str, rank: int, folder: Path) -> None:
+    torch.distributed.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
+    _call(file, name, rank, folder)
 
 
 def _run(log: str, arguments: list[str], limits: dict[int, int], before: Callable[[], None] | None) -> None:

@@ -28,6 +28,7 @@ from ..frameworks.tasks import TASKS
 from ..predictions.mistakes import SCORE
 from ..predictions.results import palette_of
 from ..utils.config_parts import leaf_datasets
+from ..utils.faults import named
 
 if TYPE_CHECKING:
     import openvino
@@ -136,10 +137,8 @@ def loader_of(steps: Sequence[dict]) -> dict:
 
 def find_device(name: str | torch.device | None) -> torch.device:
     """Returns the named device, or the best available one for None; raises UsageError if it cannot be used."""
-    try:
+    with named(f'device {name}'):
         return torch.empty(0, device=name or get_device()).device
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f'device {name} cannot be used: {first_line(error)}') from error
 
 
 def open_onnxruntime(path: Path, device: str | torch.device | None) -> Session:
@@ -209,12 +208,8 @@ def open_session(path: Path, runtime: str | None = None, device: str | torch.dev
     if name not in installed_runtimes():
         extra = dict(onnxruntime='export').get(name, name)
         raise UsageError(f"{name} is not installed: pip install 'mmvit_backbones[{extra}]'")
-    try:
+    with named(f'{path} in {name} {version(name)}'):
         return RUNTIMES[name](path, device)
-    except UsageError:
-        raise
-    except Exception as error:  # the runtimes' exceptions have no public base class
-        raise UsageError(f'{path} cannot be loaded by {name} {version(name)}: {first_line(error)}') from error
 
 
 class Exported:
@@ -253,12 +248,10 @@ def details_of(path: Path) -> dict:
     if not find_spec('onnx'):
         raise UsageError("onnx is not installed: pip install 'mmvit_backbones[export]'")
     import onnx
-    try:
+    with named(f'{path}, as a file of mmvit export,'):
         model = onnx.load(path, load_external_data=False)
         found = {entry.key: entry.value for entry in model.metadata_props}.get(DETAILS)
         details = dict(classes=[], palette=[]) | json.loads(found or '{}')
-    except Exception as error:  # of protobuf, or of metadata in another format
-        raise UsageError(f'{path} is not a valid mmvit export file: {first_line(error)}') from error
     if details.get('task') not in [task.output for task in TASKS]:
         raise UsageError(f'{path} has no metadata of a whole model; export one with mmvit export CHECKPOINT FILE')
     return details

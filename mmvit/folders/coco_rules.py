@@ -284,6 +284,6 @@ COCO_RULES = [
               None),
     # cocodataset/cocoapi#184, HumanSignal/label-studio#5899: masks that have nothing to do with the objects
     suspicion('polygons and run lengths that do not match their boxes', 'annotations', column(_is_apart),
-              f'segmentations of {THEM} do not match their boxes; polygons have pixels of the image as it is (from 0 to '
-              f"1: {SCALE}), and run lengths go column by column (order='F'), and begin with the number of zeros"),
+              f'segmentations of {THEM} do not match their boxes; polygons have pixels of the image as it is (from 0 '
+              f"to 1: {SCALE}), and run lengths go column by column (order='F'), and begin with the number of zeros"),
 ]

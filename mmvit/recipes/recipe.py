@@ -22,6 +22,7 @@ from ..configs.files import is_config, merge_options
 from ..configs.machine import KEYS, OF_MACHINE, find_settings_here, make_loading
 from ..fine_tuning import ALL, FineTuning, with_option
 from ..folders import FolderData
+from ..folders.record import read_counts
 from ..frameworks import task_of
 from ..frameworks.tasks import CLASSIFIER, DETECTOR, SEGMENTER, Task
 from ..running.run_folder import RECIPE, START, RunFolder
@@ -250,12 +251,12 @@ def size_of_images(cfg: Config) -> tuple[int, ...]:
 
 def count_images(run: RunFolder) -> dict[str, int]:
     """Returns the numbers of training and validation images; empty if they are not recorded."""
-    found = {}
+    found, counts = {}, read_counts(osp.join(run.path, RECIPE))
     for split, part in ('train', 'training'), ('val', 'validation'):
-        for dataset in datasets_of(run.config, split)[:1] if part in run.counts else ():
-            some = dataset.get('indices') or run.counts[part]
+        for dataset in datasets_of(run.config, split)[:1] if part in counts else ():
+            some = dataset.get('indices') or counts[part]
             if not dataset.get('filter_cfg') and not run.config[f'{split}_dataloader'].get('num_batch_per_epoch'):
-                found[part] = min(run.counts[part], abs(some) if isinstance(some, int) else len(some))
+                found[part] = min(counts[part], abs(some) if isinstance(some, int) else len(some))
     return found
 
 

@@ -15,7 +15,7 @@ from mmvit_backbones.zoo.reading import LAST, find_checkpoint, last_of
 from ..configs.files import BY_NAME, merge_options, read_config, read_saved
 from ..fine_tuning import FineTuning
 from ..folders.folders import write_file
-from ..folders.record import RECORD, find_changes, read_counts
+from ..folders.record import RECORD, find_changes
 from ..naming import kind_of
 from ..utils.config_parts import SPLITS, datasets_of, metrics_of
 from .work_dir import check_new
@@ -119,11 +119,6 @@ class RunFolder:
     def data_folder(self) -> str:
         """Returns the folder of the training data."""
         return datasets_of(self.config, 'train')[0].get('data_root') or ''
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Returns the recorded numbers of 'training' and 'validation' images; empty without a record."""
-        return read_counts(osp.join(self.path, RECIPE))
 
     def list_changes(self, folder: str | None = None) -> list[str] | None:
         """Returns what differs between a folder, or that of the data now, and the record of the one that trained.

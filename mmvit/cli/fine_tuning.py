@@ -92,10 +92,10 @@ def prepare_fine_tuning(given: FineTuning, named: Mapping[str, Any], *, processe
     """
     task, folder = given.data
     work_dir = given.work_dir or name_work_dir(str(given.network), task)
-    options = {**cfg_options, **({'auto_scale_lr.enable': True} if auto_scale_lr else {})}
+    options = {**cfg_options, **tracker_options(task.visualizer, tensorboard, wandb),
+               **({'auto_scale_lr.enable': True} if auto_scale_lr else {})}
     with reserve_work_dir(work_dir, resume):
         if is_new := not holds_training(work_dir):
-            options |= tracker_options(task.visualizer, tensorboard, wandb)
             config = plan_fine_tuning(replace(given, work_dir=work_dir, processes=processes), options)
             run, others = RunFolder.create(config), {}
             print(*summary(config), f'config      {config.filename}', sep='\n', flush=True)
@@ -103,6 +103,6 @@ def prepare_fine_tuning(given: FineTuning, named: Mapping[str, Any], *, processe
             run = open_resumed(work_dir, resume)
             moved = osp.realpath(folder) != osp.realpath(run.data_folder)
             others = {name: value for name, value in others.items() if name in ('seed', 'precision', 'compile')}
-            others |= dict(cfg_options=options, tensorboard=tensorboard, wandb=wandb,
-                           data_root=folder if moved else None, given=dict(named, network=given.network))
+            others |= dict(cfg_options=options, data_root=folder if moved else None,
+                           given=dict(named, network=given.network))
         yield prepare_training(run, processes=processes, check=check, checks_data=not is_new, resume=resume, **others)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from helpers import ROOT
 
-from mmvit.running.locks import lock_file
+from mmvit.running.work_dir import lock_file
 
 SIMULATION = ROOT / 'tests/other_system'
 TINY = 'tests/running/tiny_classifier.py'

@@ -21,9 +21,8 @@ from mmvit import Predictor, running
 from mmvit.recipes import fine_tune, save
 from mmvit.running import test as run_test
 from mmvit.running import training_config
-from mmvit.running.locks import lock_file
 from mmvit.running.run_folder import RunFolder
-from mmvit.running.work_dir import TAKEN, holds_training
+from mmvit.running.work_dir import TAKEN, holds_training, lock_file
 from mmvit_backbones import get_model
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import UsageError

@@ -27,7 +27,6 @@ from .figures import save_figure, wrapped
 
 MULTIPLE = 32  # sides of the network's input are multiples of this, so the maps of all stages cover all pixels
 TITLE: dict = dict(fontsize=9, pad=3)  # of a panel
-SCALE = 0.08  # width of a color scale, in panels
 HEADS = 2  # drawn beside their mean
 VALUES = ('pool_v', 'value', 'kv', 'kqv', 'qkv')  # modules whose last output channels are attention values
 
@@ -226,12 +225,10 @@ def draw(pixels: Tensor, queries: Tensor, blocks: dict[str, Tensor], path: str, 
 
     The maps in a row have one color scale, which is beside them.
     """
-    widths = [*[1] * (2 + HEADS), SCALE]
-    aspect = pixels.shape[1] / pixels.shape[2]
-    figure = Figure(figsize=(2 * sum(widths) + 0.5, (2 * aspect + 0.4) * len(blocks) + 0.4))
-    grid = figure.subplots(len(blocks), len(widths), squeeze=False, width_ratios=widths)
-    for row, (name, maps) in zip(grid, blocks.items()):
-        for axes in row[:-1]:  # a block may have fewer heads
+    width, aspect = 2 * (2 + HEADS), pixels.shape[1] / pixels.shape[2]
+    figure = Figure(figsize=(width + 0.7, (2 * aspect + 0.4) * len(blocks) + 0.4), layout='constrained')
+    for row, (name, maps) in zip(figure.subplots(len(blocks), 2 + HEADS, squeeze=False), blocks.items()):
+        for axes in row:  # a block may have fewer heads
             axes.axis('off')
         row[0].set_title(name, **TITLE)
         row[0].imshow(pixels.byte().permute(1, 2, 0).numpy())
@@ -241,10 +238,8 @@ def draw(pixels: Tensor, queries: Tensor, blocks: dict[str, Tensor], path: str, 
         largest, is_signed = float(maps.abs().max()), bool(maps.min() < 0)
         drawn = [show(axes, f'attention, {text}', pixels, heat, largest, is_signed)
                  for axes, (text, heat) in zip(row[1:], shown.items())]
-        scale = figure.colorbar(drawn[0], cax=row[-1], ticks=MaxNLocator(4))
-        scale.ax.tick_params(labelsize=7, pad=1, length=2)
-    figure.suptitle(wrapped(title, 15 * len(widths)), y=0.995, fontsize=12)  # above the color scale of the first row
-    figure.tight_layout(pad=0.3)
+        figure.colorbar(drawn[0], ax=row.tolist(), ticks=MaxNLocator(4), aspect=30)
+    figure.suptitle(wrapped(title, 15 * width // 2))
     save_figure(figure, path, dpi=100)
 
 

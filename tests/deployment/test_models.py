@@ -261,20 +261,6 @@ def test_exported_parts_resize_maps_as_the_segmenter_does(tmp_path):
     assert (actual[0].numpy() == expected['segmentation']).mean() > 0.9999
 
 
-@torch.no_grad()
-def test_exported_parts_find_as_many_instances_as_the_config_says():
-    """Also more than the hundred of mmdet's configs; here, no box suppresses another."""
-    cfg = detector('FasterRCNN')
-    cfg.model.roi_head.update(mask_roi_extractor=None, mask_head=None)
-    cfg.merge_from_dict(dict(model=dict(test_cfg=dict(
-        rpn=dict(nms_pre=100, max_per_img=100), rcnn=dict(score_thr=0., max_per_img=150, nms=dict(iou_threshold=1.))))))
-    init_default_scope('mmdet')
-    parts = take_apart(build_model(cfg), cfg)
-    image = torch.from_numpy(IMAGES[0])
-    labels, *_ = parts.postprocess(image, *parts.network(parts.preprocess(image)))
-    assert len(labels) == 150
-
-
 @pytest.mark.usefixtures('symbolic_shapes')
 def test_unlikely_boxes_are_in_the_order_of_their_scores(tmp_path):
     """Many scores of a trained RPN are below 1e-7, the error of Sigmoid in ONNX Runtime."""
@@ -326,10 +312,14 @@ def test_a_detector_that_finds_no_instance_is_not_exported(tmp_path, monkeypatch
 @pytest.mark.slow
 @torch.no_grad()
 def test_boxes_without_masks_can_be_exported():
-    """Without masks, boxes are scaled to the original image before non-maximum suppression, as in mmdet."""
+    """Without masks, boxes are scaled to the original image before non-maximum suppression, as in mmdet.
+
+    As many as the config says are found; here, no box suppresses another.
+    """
     cfg = detector('FasterRCNN')
     cfg.model.roi_head.update(mask_roi_extractor=None, mask_head=None)
-    cfg.merge_from_dict(FREE_SIZE)
+    cfg.merge_from_dict(dict(FREE_SIZE, model=dict(test_cfg=dict(
+        rpn=dict(nms_pre=100, max_per_img=100), rcnn=dict(score_thr=0., max_per_img=150, nms=dict(iou_threshold=1.))))))
     init_default_scope('mmdet')
     parts = take_apart(build_model(cfg).eval(), cfg)
     example = examples_of(parts)['postprocess']
@@ -340,6 +330,7 @@ def test_boxes_without_masks_can_be_exported():
     others = image, *parts.network(parts.preprocess(image))
     for expected, actual in zip(module(*others), graph(*others), strict=True):
         torch.testing.assert_close(actual, expected)
+        assert len(actual) == 150
 
 
 @torch.no_grad()
@@ -350,18 +341,9 @@ def test_no_map_of_an_example_has_a_single_row_or_column():
     cfg.merge_from_dict(dict(model=dict(
         neck=dict(num_outs=7), bbox_head=dict(anchor_generator=dict(strides=[4 * 2**level for level in range(7)])))))
     init_default_scope('mmdet')
-    _, *maps = examples_of(take_apart(build_model(cfg).eval(), cfg))['postprocess']['inputs']
-    assert all(2 <= height != width for height, width in (value.shape[2:] for value in maps))
-
-
-@torch.no_grad()
-def test_a_network_of_one_size_is_exported_for_it():
-    """Such as a ViT of timm, whose positions have a size."""
-    cfg = detector('RetinaNet')
-    cfg.merge_from_dict(FREE_SIZE)
-    init_default_scope('mmdet')
     model = build_model(cfg).eval()
-    model.backbone.image_size = 64, 96
-    parts = take_apart(model, cfg)
-    images, = examples_of(parts)['network']['inputs']
+    _, *maps = examples_of(take_apart(model, cfg))['postprocess']['inputs']
+    assert all(2 <= height != width for height, width in (value.shape[2:] for value in maps))
+    model.backbone.image_size = 64, 96  # of the only size that a network takes, such as a ViT of timm
+    images, = examples_of(take_apart(model, cfg))['network']['inputs']
     assert images.shape == (1, 3, 64, 96)

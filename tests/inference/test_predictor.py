@@ -77,14 +77,6 @@ def test_films_and_addresses_are_refused(source, kind, file):
             call(source)
 
 
-@pytest.mark.parametrize('options', [{}, dict(runtime='onnxruntime'), dict(runtime='openvino')], ids=str)
-def test_runtimes(file, options):
-    runtime = options.get('runtime', 'onnxruntime')
-    pytest.importorskip(runtime)
-    predictor = Predictor(file, **options)
-    assert predictor.model.runtime == runtime and predictor(IMAGE)[0].scores.tolist() == [7, 7, 7]
-
-
 def check_signals(file: str, runtime: str) -> None:
     """Runs in a process of its own, which a wrong stack for signals would end."""
     got = []

@@ -25,7 +25,7 @@ from pathlib import Path
 try:
     import torch
     from torch import Tensor
-    from torchvision.ops import deform_conv2d, roi_align
+    from torchvision.ops import box_iou, deform_conv2d, roi_align
     from torchvision.ops import nms as torchvision_nms
 except ModuleNotFoundError as error:
     if __name__ != '__main__':
@@ -84,50 +84,33 @@ def require_float32(boxes: Tensor) -> None:
         raise RuntimeError(f'mmcv has no kernel for boxes in {boxes.dtype}, only in torch.float32')
 
 
+def with_offset(boxes: Tensor, offset: int) -> Tensor:
+    """Returns boxes whose sides are longer by ``offset``: by a pixel, where corners are pixels."""
+    return boxes + boxes.new_tensor([0, 0, offset, offset])
+
+
 @in_own_dtype
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
     """Returns the indices of the boxes that non-maximum suppression keeps, best first."""
     require_float32(boxes)
-    if offset:  # which torchvision does not know; sums with corners that are larger by a pixel are rounded otherwise
-        groups = suppressed(boxes, scores, torch.gt, iou_threshold, offset)
-        return scores.new_tensor([group[0] for group in groups], dtype=torch.long)
     # Among equal scores, the order is that of a sort that is not stable. torchvision's is, so it gets ranks.
     order = scores.sort(0, descending=True)[1]
     ranks = -torch.arange(len(order), dtype=torch.float32, device=boxes.device)
-    return order[torchvision_nms(boxes[order].float(), ranks, float32(iou_threshold))]  # if empty, of any dtype
+    boxes = with_offset(boxes[order].float(), offset)  # if empty, of any dtype
+    return order[torchvision_nms(boxes, ranks, float32(iou_threshold))]
 
 
 @in_own_dtype
 def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
     """Returns the index of each kept box, followed by those which it suppresses; ``dets`` has scores in column 5."""
     require_float32(dets)
-    return suppressed(dets[:, :4], dets[:, 4], torch.ge, iou_threshold, 0)
-
-
-def suppressed(boxes: Tensor, scores: Tensor, exceeds: Callable, iou_threshold: float, offset: int) -> list[list[int]]:
-    """Returns the index of each kept box, followed by those which it suppresses, in the order of scores."""
-    order, groups = scores.sort(0, descending=True)[1], []
-    boxes = boxes[order]
+    order, groups = dets[:, 4].sort(0, descending=True)[1], []
     while len(order):
-        first = boxes[:2 ** 16 // len(order) + 1, None]  # as many rows of overlaps as fit into a megabyte or so
-        rows, is_free = exceeds(overlaps_of(first, boxes, offset), float32(iou_threshold)), order >= 0
-        for place, row in enumerate(rows):
-            if is_free[place]:
-                row[place] = True
-                groups.append(order[row & is_free].tolist())
-                is_free &= ~row
-        order, boxes = order[is_free], boxes[is_free]
+        is_in_group = box_iou(dets[order[:1], :4], dets[order, :4])[0] >= float32(iou_threshold)
+        is_in_group[0] = True  # also of a box without area, whose IoU is NaN
+        groups.append(order[is_in_group].tolist())
+        order = order[~is_in_group]
     return groups
-
-
-def overlaps_of(first: Tensor, second: Tensor, offset: int) -> Tensor:
-    """Returns intersections over unions, rounded as in mmcv's loops."""
-    corners = torch.maximum(first[..., :2], second[..., :2]), torch.minimum(first[..., 2:], second[..., 2:])
-    width, height = (corners[1] - corners[0] + offset).clamp(0, 2 ** 31).unbind(-1)
-    area1, area2 = ((sides[..., 0] + offset) * (sides[..., 1] + offset)
-                    for sides in (first[..., 2:] - first[..., :2], second[..., 2:] - second[..., :2]))
-    intersections = width * height
-    return intersections / (area1 + area2 - intersections)
 
 
 @in_own_dtype
@@ -139,12 +122,13 @@ def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, iou_threshold: float, s
     """
     require_float32(boxes)
     left, kept, scores = torch.arange(len(boxes), device=boxes.device), [], scores.clone()
+    larger = with_offset(boxes, offset)
     while len(left):
         best = left[scores[left].argmax()]
         dets[len(kept), :4], dets[len(kept), 4] = boxes[best], scores[best]
         kept.append(best)
         left = left[left != best]
-        overlaps = overlaps_of(boxes[best], boxes[left], offset)
+        overlaps = box_iou(larger[None, best], larger[left])[0]
         if method == 2:  # the exact exponential in float32, as the C library's; PyTorch's differs in the last bit
             scores[left] *= (-(overlaps * overlaps) / float32(sigma)).double().exp().to(scores.dtype)
         else:

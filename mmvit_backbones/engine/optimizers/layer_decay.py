@@ -28,7 +28,7 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
     :func:`depths_of` for the backbones of other libraries. What is new has ``optimizer.lr``; the rest has it times
     ``pretrained_mult`` times the decay.
     Norms, biases, scalars and other vectors have no weight decay, nor have position tables and tokens (see
-    :meth:`Backbone.no_weight_decay`), unless ``paramwise_cfg`` sets it. The parameter groups are logged.
+    :meth:`Backbone.no_weight_decay`), unless ``paramwise_cfg`` sets it. The parameter groups are counted in the log.
 
     Args:
         optim_wrapper_cfg (dict): Config of the optimizer wrapper.
@@ -79,7 +79,6 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
         single, groups = [], {}
         super().add_params(single, module, is_dcn_module=is_dcn_module)
         scales, exempt, flat = self.scales(module), self.exempt(module), self.paramwise_cfg.get('flat_decay_mult')
-        frozen = sum(not parameter.requires_grad for parameter in module.parameters())
         # MMEngine adds a module that several ones share, as CoaT's position encodings, with each of them.
         for group in {id(group['params'][0]): group for group in single}.values():
             parameter, = group.pop('params')
@@ -94,12 +93,9 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
             key = tuple(sorted((name, repr(value)) for name, value in options.items()))
             groups.setdefault(key, dict(options, params=[]))['params'].append(parameter)
         params += sorted(groups.values(), key=lambda group: group['lr_scale'])
-        print_log('\n  '.join([
-            f'{type(self).__name__}: {self.decay_type} decay {self.decay_rate}, {len(params)} groups' + (
-                f', pretrained x {self.pretrained_mult}' if self.pretrained_mult != 1 else ''),
-            *(f'lr {group["lr"]:.3g} (x {group["lr_scale"]:.3g}), {_weight_decay_of(group)}: '
-              f'{len(group["params"])} parameters' for group in params),
-            *([f'frozen: {frozen} parameters'] if frozen else [])]), logger='current')
+        rates = [group['lr'] for group in params] or [self.base_lr]
+        print_log(f'{type(self).__name__}: {self.decay_type} decay {self.decay_rate}, {len(params)} groups with rates '
+                  f'from {min(rates):.3g} to {max(rates):.3g}', logger='current')
 
     def exempt(self, model: nn.Module) -> set[int]:
         """Returns the ``id`` of position tables and tokens without weight decay: those that no ``custom_keys`` name."""
@@ -165,7 +161,3 @@ def depth_functions(backbone: Any) -> tuple[Callable[[str], tuple[int, int]] | N
 def depth_in(prefixes: Sequence[str], name: str) -> tuple[int, int]:
     """Returns the depth of a parameter of a ResNet: 0 for the stem, else 1 + the index of its part."""
     return 1 + next((i for i, prefix in enumerate(prefixes) if name.startswith(prefix)), -1), len(prefixes) + 2
-
-
-def _weight_decay_of(group: dict) -> str:
-    return f'weight decay {group["weight_decay"]:.3g}' if 'weight_decay' in group else 'default weight decay'

@@ -101,9 +101,8 @@ class ViTAEArch(Arch):
         if widths and channels[-1] != 2 * widths[-1]:
             raise ValueError(f'arch: the last entry of embed_dims must be twice the last entry of '
                              f'pyramid_dims, got {channels} and {widths}')
-        if int(self.mlp_ratio * channels[-1]) % self.groups:
-            raise ValueError(f'arch: mlp_ratio must give a number of hidden channels that is divisible by groups, got '
-                             f'{self.mlp_ratio} * {channels[-1]} and {self.groups}')
+        hidden = int(self.mlp_ratio * channels[-1])
+        self.check_multiples(f'groups, with mlp_ratio={self.mlp_ratio}', [hidden], [self.groups])
 
 
 @MODELS.register_module()

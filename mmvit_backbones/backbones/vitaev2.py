@@ -46,12 +46,6 @@ class ViTAEv2Stage(nn.Module):
         self.cells: Any = nn.ModuleList(cells)
 
 
-def check_groups(key: str, channels: Sequence[int], groups: Sequence[int]) -> None:
-    """Raises ValueError if the channels of a stage are not a multiple of its number of groups."""
-    if any(width % count for width, count in zip(channels, groups, strict=True)):
-        raise ValueError(f'arch: {key} must be multiples of {groups}, got {channels}')
-
-
 @dataclass(frozen=True, kw_only=True)
 class CellArch(Arch):
     """Settings of a network of four stages with cells.
@@ -77,8 +71,8 @@ class CellArch(Arch):
             raise ValueError(f'arch: every list must have {NUM_STAGES} entries, got {self}')
         for name in ('num_heads', 'reduction_heads'):
             self.check_multiples(name, self.embed_dims, getattr(self, name))
-        check_groups('embed_dims', self.embed_dims, (REDUCTION_GROUPS[1], *NORMAL_GROUPS[1:]))
-        check_groups('pyramid_dims', self.conv_dims, REDUCTION_GROUPS)
+        self.check_multiples('the groups of embed_dims', self.embed_dims, (REDUCTION_GROUPS[1], *NORMAL_GROUPS[1:]))
+        self.check_multiples('the groups of pyramid_dims', self.conv_dims, REDUCTION_GROUPS)
 
     @property
     def conv_dims(self) -> tuple[int, ...]:

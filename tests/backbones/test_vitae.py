@@ -36,8 +36,8 @@ def test_memory_is_linear_in_the_number_of_pixels(network):
     ('ViTAEv2', dict(arch=dict(TINY_V2, attention=['window', 'window', 'global', 'local'])), ['attention', 'local']),
     ('ViTAEv2', dict(arch=dict(TINY_V2, reduction_heads=[1, 1, 2, 3])), ['reduction_heads', '128', '3']),
     ('ViTAE', dict(arch=dict(TINY, mlp_ratio=1.1)), ['mlp_ratio', 'divisible by groups', '1.1', '8']),
-    ('ViTAEv2', dict(arch=dict(TINY_V2, embed_dims=[24, 32, 64, 128])), ['embed_dims', '(16, 32, 64, 128)', '24']),
-    ('ViTAEv2', dict(arch=dict(TINY_V2, pyramid_dims=[8, 16, 48, 64])), ['pyramid_dims', '(1, 16, 32, 64)', '48']),
+    ('ViTAEv2', dict(arch=dict(TINY_V2, embed_dims=[24, 32, 64, 128])), ['embed_dims', '16', '24']),
+    ('ViTAEv2', dict(arch=dict(TINY_V2, pyramid_dims=[8, 16, 48, 64])), ['pyramid_dims', '32', '48']),
     ('ViTAEv2', dict(window_size=0), ['window_size', '1', '0']),
 ], ids=str)
 def test_bad_arguments_are_named(network, arguments, words):

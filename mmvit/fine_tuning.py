@@ -60,7 +60,7 @@ class FineTuning:
         accumulate (int): Number of steps whose gradients are averaged for one update of the weights. Epochs and
             ``iters`` count steps, not updates. Defaults to 1.
         lr (float | None): Peak learning rate of new layers; pretrained ones have a tenth of it, at most 2e-4. From
-            random weights, all layers are new. Defaults to None: 2e-3, for detectors 1e-3, for the default batch size,
+            random weights, all layers are new. Defaults to None: 2e-3, for detectors 5e-4, for the default batch size,
             times the square root of the images per update over it, of all processes and accumulated steps, and at most
             8e-3; another one from random weights.
         freeze (int | str | None): Number of stages to freeze, together with the stem, or 'all'. Stages of a plain
@@ -73,8 +73,8 @@ class FineTuning:
         early_stop (int | None): Number of validations without a better result after which training ends.
         ema (bool): Whether to average weights and buffers over a tenth of the steps; validation, test and prediction
             use the averages. Defaults to False.
-        light (bool): Whether to train a detector, on a CPU, with mask heads of half the width, half of the proposals
-            and a quarter of the samples. Defaults to False.
+        light (bool): Whether to train a detector, on a CPU, with a pyramid and heads of half the width, half of the
+            proposals and a quarter of the samples. Defaults to False.
         seed (int | None): Seed of the training. Defaults to None: a random one.
         layer_decay (float | None): Factor of the rate from each layer to the one before it; 1 turns it off. Defaults to
             None: 0.9, and 1 from random weights.

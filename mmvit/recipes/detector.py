@@ -11,12 +11,13 @@ from ..folders import FolderData
 from ..frameworks.mmdet import box_tta
 from .plan import Plan
 
-BATCH_SIZE, LR, LR_OF_RANDOM_WEIGHTS = 2, 1e-3, 5e-4
+BATCH_SIZE, LR, LR_OF_RANDOM_WEIGHTS = 2, 5e-4, 5e-4
 IMPORTS = ()
 STRIDES = [4, 8, 16, 32, 64]  # of mmdet's anchors, and the first four of its RoIs
 NORM = dict(type='GN', num_groups=32)
 SCALES = [percent / 100 for percent in range(60, 101, 4)]  # of the short side, as in the Swin 3x configs of mmdet
 FEWEST, MOST = 100, 1000  # detections in an image that a model returns
+WIDTH = 128  # channels of the light form's pyramid and heads, half of mmdet's
 
 
 def make_frame(plan: Plan) -> dict:
@@ -28,30 +29,32 @@ def make_frame(plan: Plan) -> dict:
 def make_model(plan: Plan) -> dict:
     """Returns ``model``, with what it has in place of mmdet's settings.
 
-    In its light form, mask heads are half as wide, and fewer proposals are used. In bfloat16, for which mmcv has no
-    kernel, torchvision pools boxes.
+    In its light form, the pyramid and the heads are half as wide, and fewer proposals are used. In bfloat16, for which
+    mmcv has no kernel, torchvision pools boxes.
     """
     network, data, light = plan.network, plan.data, plan.given.light
     channels, strides, neck = network.make_pyramid(len(STRIDES))
     neck = dict(_delete_=True, **neck) if neck else dict(in_channels=channels, norm_cfg=NORM)
-    roi_head: dict = dict(bbox_head=dict(num_classes=len(data.classes)))
-    if data.has_masks:
-        width = dict(conv_out_channels=128) if light else {}
-        roi_head['mask_head'] = dict(num_classes=len(data.classes), **width, norm_cfg=NORM)
-    anchors: dict = {}
+    proposals: dict = {}
     extractor: dict = {}
+    head: dict = dict(num_classes=len(data.classes))
+    masks = dict(norm_cfg=NORM)
+    if light:
+        neck['out_channels'] = extractor['out_channels'] = head['in_channels'] = masks['conv_out_channels'] = WIDTH
+        proposals = dict(in_channels=WIDTH, feat_channels=WIDTH)
     if strides != STRIDES:
-        anchors = dict(rpn_head=dict(anchor_generator=dict(strides=strides)))
-        extractor = dict(featmap_strides=strides[:4])
+        proposals['anchor_generator'] = dict(strides=strides)
+        extractor['featmap_strides'] = strides[:4]
     if plan.precision == 'bfloat16':
         extractor['roi_layer'] = dict(use_torchvision=True)
-    if extractor:
-        roi_head |= {f'{part}_roi_extractor': extractor for part in (['bbox', 'mask'] if data.has_masks else ['bbox'])}
+    roi_head = dict(bbox_roi_extractor=extractor, bbox_head=head)
+    if data.has_masks:
+        roi_head |= dict(mask_roi_extractor=extractor, mask_head=dict(head, **masks))
     images = network.images
     return dict(model=dict(
         data_preprocessor=dict(mean=images.mean, std=images.std, bgr_to_rgb=images.to_rgb),
         backbone=dict(_delete_=True, **network.backbone),
-        neck=neck, **anchors, roi_head=roi_head, **make_proposals(count_detections(data), light)))
+        neck=neck, rpn_head=proposals, roi_head=roi_head, **make_proposals(count_detections(data), light)))
 
 
 def count_detections(data: FolderData) -> int:

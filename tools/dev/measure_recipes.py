@@ -105,17 +105,18 @@ def cells() -> list[Cell]:
     add('camvid', 'mobilenetv2', 1500, [0])
     add('coco', 'lite0', 200, two)
     add('coco', 'lite0', 1000, [0])
-    for lr in 2e-3, 4e-3:  # rates of detectors, and of torchvision's
+    for lr in 1e-3, 2e-3:  # rates of detectors, and of torchvision's
         add('coco', 'lite0', 200, two, lr=lr)
     for optimizer, lr in ('AdamW', 1e-4), ('AdamW', 4e-4), ('SGD', 5e-3), ('SGD', 2e-2):
         add('coco', 'lite0', 200, [0], floor=optimizer, lr=lr)
-    for weights in 'lite0', 'mobilenetv2':  # made objects
+    for weights in 'lite0', 'mobilenetv2', 'lite2':  # made objects: seeds, rates, scales, the width
         add('objects', weights, 0, [0])
-        add('objects', weights, 200, range(1), floor='AdamW', lr=4e-4)
-        add('objects', weights, 200, range(1), channels=256)
-        for scales, steps in ({}, 200), (dict(scales='0.8 to 1.25'), 200), ({}, 400):
-            for lr in {}, dict(lr=5e-4), dict(lr=2e-3):
-                add('objects', weights, steps, range(1), channels=128, **lr, **scales)
+        add('objects', weights, 200, [0], floor='AdamW', lr=4e-4)
+        for steps in 200, 400:
+            add('objects', weights, steps, range(3))
+            add('objects', weights, steps, [0], lr=1e-3)
+        for settings in dict(lr=2e-3), dict(scales='0.8 to 1.25'), dict(channels=256, lr=1e-3):
+            add('objects', weights, 200, [0], **settings)
     for weights in 'mobilenetv2', 'lite0', 'lite2':  # a rare class: 2 % of the pixels; the recipe weighs the classes
         add('poles', weights, 0, two)
         for loss in {}, *(dict(loss=name) for name in ('plain', 'lovasz', 'tversky', 'ohem')):

@@ -82,7 +82,7 @@ class Network:
             given = self.find_maps()
         except UsageError:  # of a network for images of one size
             return self
-        if len(given) > 1:
+        if len(given) > 1 or given[0][1] < 32:  # such as a plain network
             return self
         network = replace(self, backbone={**self.backbone, 'out_indices': (0, 1, 2, 3)})
         strides = set()
@@ -90,7 +90,7 @@ class Network:
             strides = {stride for _, stride in network.find_maps()}
         if len(strides) == 4:
             return network
-        if given[0][1] >= 32 and len(strides) != 1:  # one stride: a plain network
+        if len(strides) != 1:  # that of a plain network
             raise UsageError(f'{self.name}: model.backbone gives one map of stride {given[0][1]}, got out_indices='
                              f'{self.backbone.get("out_indices")}; a detector or segmenter needs those of its stages')
         return self

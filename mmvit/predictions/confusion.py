@@ -1,6 +1,7 @@
 """Draws which classes are taken for which, and truths beside predictions."""
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,22 +52,23 @@ def draw_confusion(matrix: np.ndarray, classes: Sequence[str], outside: Sequence
     return figure
 
 
-def draw_results(drawn: Sequence[tuple[Sequence[Result], str]], title: str) -> Image.Image:
-    """Draws the results of each image side by side, of which the last one has scores, below two lines about it."""
-    step, side = MIN_DRAWING + GAP, len(drawn[0][0])
-    drawings = [[ImageOps.contain(result.draw(has_scores=result is results[-1]), (MIN_DRAWING, MIN_DRAWING))
-                 for result in results] for results, _ in drawn]
-    height = max(drawing.height for part in drawings for drawing in part) + 4 * SIZE
-    image = Image.new('RGB', (GAP + 4 * step, 2 * SIZE + math.ceil(side * len(drawn) / 4) * height), 'white')
+def draw_results(drawn: Iterable[tuple[Sequence[Result], str]], number: int, title: str) -> Image.Image:
+    """Draws this number of results in four columns, those of an image side by side below two lines about it.
+
+    The last result of an image has scores. Images are read while they are drawn, as many large ones fill the memory.
+    """
+    width, height = MIN_DRAWING + GAP, MIN_DRAWING + 4 * SIZE
+    image = Image.new('RGB', (GAP + 4 * width, 2 * SIZE + math.ceil(number / 4) * height), 'white')
     draw = ImageDraw.Draw(image)
     draw.text((GAP, GAP), title, 'black', letters_for(title))
-    for number, (part, (_, text)) in enumerate(zip(drawings, drawn)):
-        row, column = divmod(side * number, 4)
-        x, y = GAP + column * step, 2 * SIZE + row * height
-        draw.rectangle([x, y, *image.size], 'white')  # over a long line of the image at the left
-        draw.text((x, y + GAP), text, 'black', letters_for(text))
-        for place, drawing in enumerate(part):
-            image.paste(drawing, (x + place * step, y + 4 * SIZE - GAP))
+    places = itertools.product(range(2 * SIZE, image.height, height), range(GAP, image.width, width))
+    for results, text in drawn:
+        for result, (y, x) in zip(results, places):  # which keep the next place for the next image
+            if result is results[0]:
+                draw.rectangle([x - GAP, y, *image.size], 'white')  # over a long line of the image at the left
+                draw.text((x, y + GAP), text, 'black', letters_for(text))
+            drawing = result.draw(has_scores=result is results[-1])
+            image.paste(ImageOps.contain(drawing, (MIN_DRAWING, MIN_DRAWING)), (x, y + 4 * SIZE - GAP))
     return image
 
 

@@ -103,15 +103,16 @@ class Mistakes(BaseMetric):
                 file.unlink(missing_ok=True)
             self.lines = ['mistakes    no image with an error'] if self.rows else []
             return
-        title, places = f'{source}{self.about}', '; truth left, prediction right' if len(shown[0].outputs) > 1 else ''
+        title, drawn = f'{source}{self.about}', len(shown[0].outputs)
+        about = f'{title}: the {len(shown)} of {len(self.rows)} images with the most errors'
         cells, counts = np.concatenate([row.cells for row in self.rows], 1)
         matrix = np.bincount(cells, counts, self.side**2).astype(int).reshape(self.side, self.side)
         write_table(files[1], [('image', *self.columns), *((row.path, *row.values) for row in self.rows)])
         write_table(files[3], [('truth / prediction', *self.classes, *self.outside[:1]),
                                *zip([*self.classes, *self.outside[1:]], *matrix.T)])
         with replaced_when_complete(files[0]) as part:
-            draw_results([self.results_of(row) for row in shown], f'{title}: the {len(shown)} of {len(self.rows)} '
-                         f'images with the most errors{places}').save(part, quality=90)
+            draw_results(map(self.results_of, shown), drawn * len(shown), about if drawn == 1 else
+                         f'{about}; truth left, prediction right').save(part, quality=90)
         with replaced_when_complete(files[2]) as part:
             draw_confusion(matrix, self.classes, self.outside, title).savefig(part, bbox_inches='tight')
         names = [short_path(str(file)) for file in files]

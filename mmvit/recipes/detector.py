@@ -33,12 +33,12 @@ def make_model(plan: Plan) -> dict:
     mmcv has no kernel, torchvision pools boxes.
     """
     network, data, light = plan.network, plan.data, plan.given.light
-    channels, strides, neck = network.make_pyramid(len(STRIDES))
-    neck = dict(_delete_=True, **neck) if neck else dict(in_channels=channels, norm_cfg=NORM)
+    channels, strides, simple = network.make_pyramid(len(STRIDES))
+    neck: dict = dict(_delete_=True, **simple) if simple else dict(in_channels=channels, norm_cfg=NORM)
     proposals: dict = {}
     extractor: dict = {}
     head: dict = dict(num_classes=len(data.classes))
-    masks = dict(norm_cfg=NORM)
+    masks: dict = dict(norm_cfg=NORM)
     if light:
         neck['out_channels'] = extractor['out_channels'] = head['in_channels'] = masks['conv_out_channels'] = WIDTH
         proposals = dict(in_channels=WIDTH, feat_channels=WIDTH)

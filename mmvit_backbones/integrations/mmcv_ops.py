@@ -25,7 +25,7 @@ from pathlib import Path
 try:
     import torch
     from torch import Tensor
-    from torchvision.ops import box_iou, deform_conv2d, roi_align
+    from torchvision.ops import RoIAlign, box_iou, deform_conv2d
     from torchvision.ops import nms as torchvision_nms
 except ModuleNotFoundError as error:
     if __name__ != '__main__':
@@ -149,7 +149,7 @@ def roi_align_forward(input, rois, output, argmax_y, argmax_x, aligned_height, a
     if aligned and input.device.type == 'cpu' and not (rois[:, 3:] >= rois[:, 1:3]).all():
         raise RuntimeError('rois of RoIAlign have a negative width or height')  # which mmcv checks on CPUs alone
     settings = (aligned_height, aligned_width), float32(spatial_scale), sampling_ratio, aligned
-    output.copy_(roi_align(input, rois, *settings))
+    output.copy_(RoIAlign(*settings)(input, rois))
 
 
 @in_own_dtype
@@ -157,7 +157,7 @@ def roi_align_backward(grad_output, rois, argmax_y, argmax_x, grad_input, aligne
                        sampling_ratio, pool_mode, aligned) -> None:
     """Adds the gradient of the maps to ``grad_input``; it does not depend on their values."""
     settings = (aligned_height, aligned_width), float32(spatial_scale), sampling_ratio, aligned
-    grad_input += gradients(lambda maps: roi_align(maps, rois, *settings), [grad_input], grad_output)[0]
+    grad_input += gradients(lambda maps: RoIAlign(*settings)(maps, rois), [grad_input], grad_output)[0]
 
 
 # ---- deformable convolutions and attention
@@ -261,7 +261,7 @@ def ms_deform_attn_backward(value, value_spatial_shapes, value_level_start_index
 def attend(value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
     """Returns what mmcv computes on CPUs, where it calls its own function in PyTorch."""
     from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
-    return multi_scale_deformable_attn_pytorch(value, shapes.tolist(), locations, weights)
+    return multi_scale_deformable_attn_pytorch(value, shapes.cpu(), locations, weights)
 
 
 # ---- focal loss: logits (N, C), targets (N, )

@@ -298,7 +298,7 @@ def outlines_of(mask: np.ndarray) -> list[list[float]]:
     """Returns the polygons ``[x1, y1, x2, y2, ...]`` around a mask, with a cut to each hole, around it and back.
 
     They run a quarter of a pixel inside of the mask, so that pycocotools makes the same mask of them. Of run lengths,
-    which COCO has for holes, Label Studio's and ultralytics' converters take none.
+    which COCO has for holes, Label Studio's converter takes none.
     """
     import cv2
     doubled = cv2.resize(mask.astype(np.uint8), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)

@@ -57,8 +57,10 @@ def test_as_many_objects_are_found_as_images_have(train, val, detections, light,
 def test_light_heads_are_narrower(tmp_path):
     folder = write_boxes(tmp_path / 'data', train=[3], val=[2])
     full, light = (recipe(tmp_path, 'coco_folder', TINY, coco_folder=folder, light=light) for light in (False, True))
-    assert light.model.roi_head.mask_head.conv_out_channels == 128 and \
-        full.model.roi_head.mask_head.conv_out_channels == 256  # mmdet's
+    for cfg, width in (full, 256), (light, 128):  # 256 is mmdet's
+        head = cfg.model.roi_head
+        assert [cfg.model.neck.out_channels, cfg.model.rpn_head.in_channels, head.bbox_head.in_channels,
+                head.mask_head.in_channels, head.mask_head.conv_out_channels] == [width] * 5
     assert light.model.train_cfg.rcnn.sampler.num < full.model.train_cfg.rcnn.sampler.num == 512
     assert light.recipe.light and 'light Mask R-CNN' in light.text
 

@@ -115,7 +115,9 @@ def cells() -> list[Cell]:
         for steps in 200, 400:
             add('objects', weights, steps, range(3))
             add('objects', weights, steps, [0], lr=1e-3)
-        for settings in dict(lr=2e-3), dict(scales='0.8 to 1.25'), dict(channels=256, lr=1e-3):
+        for lr in 7e-4, 1.4e-3, 2e-3:
+            add('objects', weights, 200, [0], lr=lr)
+        for settings in dict(scales='0.8 to 1.25'), dict(channels=256, lr=1e-3):
             add('objects', weights, 200, [0], **settings)
     for weights in 'mobilenetv2', 'lite0', 'lite2':  # a rare class: 2 % of the pixels; the recipe weighs the classes
         add('poles', weights, 0, two)

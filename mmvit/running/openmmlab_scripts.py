@@ -20,6 +20,7 @@ from ..naming import resolve
 from ..utils.config_parts import LOADERS, SPLITS, find, metrics_of
 from .changes import check_changes
 from .run_folder import RunFolder, open_resumed, resumed_checkpoint
+from .work_dir import TEST
 
 TRAINING = 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper'
 TESTING = 'model', 'test_dataloader', 'test_cfg', 'test_evaluator'
@@ -200,7 +201,7 @@ def work_dir_of(cfg: Config) -> str:
 
 def test_dir_of(cfg: Config) -> str:
     """Returns the folder ``test`` in the work dir of a config, in which no file of a training is replaced."""
-    return osp.join(work_dir_of(cfg), 'test')
+    return osp.join(work_dir_of(cfg), TEST)
 
 
 test_dir_of.__test__ = False  # of pytest  # pyright: ignore[reportFunctionMemberAccess]

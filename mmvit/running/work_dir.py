@@ -17,6 +17,7 @@ from ..utils.distributed import is_first_process
 
 # Files that are locked: by the process that trains, and by the command that prepares and starts a training.
 LOCK, TAKEN = '.lock', '.taken'
+TEST = 'test'  # folder in the work dir of a training, in which tests replace none of its files
 NO_LOCKS = errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP  # of file systems that have none
 
 
@@ -60,7 +61,7 @@ def holds_training(work_dir: str) -> bool:
 
 def folder_of_mistakes(work_dir: str) -> str:
     """Returns where a test writes mistakes: to ``test`` in the work dir of a training, whose own files stay."""
-    return osp.join(work_dir, 'test') if holds_training(work_dir) else work_dir
+    return osp.join(work_dir, TEST) if holds_training(work_dir) else work_dir
 
 
 def check_new(work_dir: str) -> None:
